@@ -1,0 +1,20 @@
+# qdistill_own_target(<target> [NATIVE]): warnings and sanitizers of our own targets. Never exported.
+# NATIVE: also optimised for the machine that builds (option QDISTILL_NATIVE).
+function(qdistill_own_target target)
+  cmake_parse_arguments(PARSE_ARGV 1 own "NATIVE" "" "")
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+    if(QDISTILL_WERROR)
+      target_compile_options(${target} PRIVATE -Werror)
+    endif()
+    if(own_NATIVE AND QDISTILL_NATIVE)
+      target_compile_options(${target} PRIVATE -O3 -march=native)
+    endif()
+    if(QDISTILL_SANITIZE)
+      target_compile_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE} -fno-sanitize-recover=all
+                                               -fno-omit-frame-pointer -g1)
+      target_link_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE})
+    endif()
+  endif()
+endfunction()

@@ -1,0 +1,47 @@
+/// The bytes of a packed file, item by item. Their sum is the file's size on disk.
+#pragma once
+
+#include <string>
+
+#include "qdistill/core/error.hpp"
+
+namespace qdistill::inline QDISTILL_ABI {
+
+/// All fields in bytes.
+struct Ledger {
+  Index codes = 0;           ///< packed or Huffman-coded codes, each tensor rounded up to whole bytes
+  Index scales = 0;          ///< scales and offsets of buckets
+  Index tables = 0;          ///< tables of points or codewords (no kind has one yet)
+  Index huffman_table = 0;   ///< code lengths of the Huffman codes
+  Index full_precision = 0;  ///< tensors stored as float
+  Index header = 0;          ///< names, shapes, the network, free fields
+  Index padding = 0;         ///< spaces that align the data
+
+  Index total() const noexcept { return codes + scales + tables + huffman_table + full_precision + header + padding; }
+  bool operator==(const Ledger&) const = default;
+};
+
+/// One line per item that is not zero, and the total.
+inline std::string to_string(const Ledger& ledger) {
+  std::string out;
+  const auto line = [&](const char* item, Index bytes) {
+    const std::string number = text(bytes);
+    std::string label = item;
+    label.resize(16, ' ');
+    out += label + std::string(number.size() < 12 ? 12 - number.size() : 1, ' ') + number + " bytes\n";
+  };
+  const auto item = [&](const char* label, Index bytes) {
+    if (bytes != 0) line(label, bytes);
+  };
+  item("codes", ledger.codes);
+  item("scales", ledger.scales);
+  item("tables", ledger.tables);
+  item("huffman table", ledger.huffman_table);
+  item("full precision", ledger.full_precision);
+  item("header", ledger.header);
+  item("padding", ledger.padding);
+  line("total", ledger.total());
+  return out;
+}
+
+}  // namespace qdistill::inline QDISTILL_ABI

@@ -1,0 +1,251 @@
+/// The patches of an image as the right factor of a matrix product, packed straight from the image: no im2col buffer.
+///
+/// Each image (the channels of one group) is copied once into a zero-padded scratch image. There the element of patch
+/// row (c, kh, kw) at output pixel p is image[offset[c, kh, kw] + position(p)], and the positions of one output row
+/// follow each other without gaps. For a horizontal stride s > 1 that needs the scratch image's columns sorted by their
+/// remainder modulo s; a dilation lives in the offsets alone. An image without padding and stride is read in place.
+#pragma once
+
+#include <algorithm>
+
+#include "qdistill/kernels/cpu/gemm_pack.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::kernels::detail {
+
+/// How an image is read in patches: `channels` planes of src_h x src_w, stretched by `zoom` with zeros between the
+/// pixels (1 = not), padded or cropped (negative padding) at the top and left; patches of kh x kw taps `dil` apart, one
+/// each `stride`, out_h x out_w of them.
+struct PatchGeometry {
+  Index channels, src_h, src_w;
+  Index zoom_h, zoom_w;
+  Index pad_top, pad_left;
+  Index kh, kw, dil_h, dil_w, stride_h, stride_w;
+  Index out_h, out_w;
+
+  Index rows() const noexcept { return (out_h - 1) * stride_h + dil_h * (kh - 1) + 1; }
+  Index cols() const noexcept { return (out_w - 1) * stride_w + dil_w * (kw - 1) + 1; }
+  bool in_place() const noexcept {
+    return pad_top == 0 && pad_left == 0 && stride_w == 1 && zoom_h == 1 && zoom_w == 1 && rows() <= src_h &&
+           cols() <= src_w;
+  }
+  /// Columns of one remainder modulo stride_w.
+  Index phase() const noexcept { return in_place() ? src_w : (cols() + stride_w - 1) / stride_w; }
+  Index row() const noexcept { return in_place() ? src_w : phase() * stride_w; }
+  Index plane() const noexcept { return in_place() ? src_h * src_w : rows() * row(); }
+  /// Elements of the scratch image, with room for vectors that start before its first element.
+  Index scratch() const noexcept { return in_place() ? 0 : channels * plane() + 2 * margin; }
+  Index taps() const noexcept { return channels * kh * kw; }
+  Index pixels() const noexcept { return out_h * out_w; }
+
+  static constexpr Index margin = 16;
+};
+
+/// Offsets of the patch rows, in the order (c, kh, kw), or with the taps of each channel in reverse where `flipped`.
+inline void patch_offsets(const PatchGeometry& g, bool flipped, Index* offsets) {
+  const Index row = g.row(), plane = g.plane(), phase = g.phase();
+  for (Index c = 0; c < g.channels; ++c)
+    for (Index i = 0; i < g.kh; ++i)
+      for (Index j = 0; j < g.kw; ++j) {
+        const Index h = (flipped ? g.kh - 1 - i : i) * g.dil_h, w = (flipped ? g.kw - 1 - j : j) * g.dil_w;
+        *offsets++ = c * plane + h * row + w % g.stride_w * phase + w / g.stride_w;
+      }
+}
+
+/// The image to read patches from: `src` itself, or its copy in `scratch`.
+template <class T>
+const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
+  if (g.in_place()) return src;
+  const Index rows = g.rows(), phase = g.phase(), row = g.row();
+  T* const image = scratch + PatchGeometry::margin;
+  T* to = image;
+  for (Index c = 0; c < g.channels; ++c) {
+    const T* const plane = src + c * g.src_h * g.src_w;
+    for (Index r = 0; r < rows; ++r, to += row) {
+      const Index up = r - g.pad_top;
+      if (up < 0 || up % g.zoom_h != 0 || up / g.zoom_h >= g.src_h) {
+        std::memset(to, 0, static_cast<std::size_t>(row) * sizeof(T));
+        continue;
+      }
+      const T* const from = plane + up / g.zoom_h * g.src_w;
+      if (g.stride_w == 1 && g.zoom_w == 1) {
+        const Index begin = std::min(row, std::max<Index>(0, g.pad_left));
+        const Index end = std::max(begin, std::min(row, g.src_w + g.pad_left));
+        for (Index i = 0; i < begin; ++i) to[i] = 0;
+        if (end > begin)
+          std::memcpy(to + begin, from + begin - g.pad_left, static_cast<std::size_t>(end - begin) * sizeof(T));
+        for (Index i = end; i < row; ++i) to[i] = 0;
+        continue;
+      }
+      for (Index p = 0; p < g.stride_w; ++p)
+        for (Index i = 0; i < phase; ++i) {
+          const Index left = i * g.stride_w + p - g.pad_left;
+          const bool inside = left >= 0 && left % g.zoom_w == 0 && left / g.zoom_w < g.src_w;
+          to[p * phase + i] = inside ? from[left / g.zoom_w] : T(0);
+        }
+    }
+  }
+  return image;
+}
+
+/// Up to 16 consecutive output pixels as runs of consecutive elements. Lane i of run s is at shift[s] + i.
+struct PixelLanes {
+  Index runs = 0;
+  std::uint16_t mask[16];
+  Index shift[16];
+
+  /// Pixels [p, p + n), n <= 16; none where n <= 0.
+  PixelLanes(const PatchGeometry& g, Index p, Index n) noexcept {
+    if (n > 16) n = 16;
+    Index h = n > 0 ? p / g.out_w : 0, w = n > 0 ? p % g.out_w : 0;
+    for (Index lane = 0; lane < n; ++h, w = 0, ++runs) {
+      const Index length = std::min(n - lane, g.out_w - w);
+      mask[runs] = static_cast<std::uint16_t>(((1u << length) - 1u) << lane);
+      shift[runs] = h * g.stride_h * g.row() + w - lane;
+      lane += length;
+    }
+  }
+};
+
+/// Portable packing: out[k * ld + j] = image[offsets[k] + position(p + j)], j < n, 0 for n <= j < ld.
+template <class T>
+void pack_patches_portable(const PatchGeometry& g, const T* image, const Index* offsets, Index k, Index p, Index n,
+                           T* out, Index ld) {
+  const Index h0 = p / g.out_w, w0 = p % g.out_w, down = g.stride_h * g.row();
+  with_isa([&]() QDISTILL_ISA_BODY {
+    for (Index i = 0; i < k; ++i) {
+      T* __restrict to = out + i * ld;
+      const T* line = image + offsets[i] + h0 * down;
+      Index w = w0;
+      for (Index j = 0; j < n; w = 0, line += down) {
+        const Index length = n - j < g.out_w - w ? n - j : g.out_w - w;
+        const T* __restrict from = line + w;
+        QDISTILL_SIMD
+        for (Index l = 0; l < length; ++l) to[j + l] = from[l];
+        j += length;
+      }
+      for (Index j = n; j < ld; ++j) to[j] = 0;
+    }
+  });
+}
+
+/// Portable packing with pixels as rows: out[q * ld + j] = image[offsets[j] + position(p + q)], q < k, j < n.
+template <class T>
+void pack_pixels_portable(const PatchGeometry& g, const T* image, const Index* offsets, Index n, Index p, Index k,
+                          T* out, Index ld) {
+  Index h = p / g.out_w, w = p % g.out_w;
+  for (Index q = 0; q < k; ++q, out += ld) {
+    const T* from = image + h * g.stride_h * g.row() + w;
+    for (Index j = 0; j < n; ++j) out[j] = from[offsets[j]];
+    for (Index j = n; j < ld; ++j) out[j] = 0;
+    if (++w == g.out_w) w = 0, ++h;
+  }
+}
+
+#if QDISTILL_X86
+
+QDISTILL_TARGET_AVX512 QDISTILL_INLINE __m512 load_lanes(const PixelLanes& lanes, const float* from) {
+  __m512 v = _mm512_maskz_loadu_ps(lanes.mask[0], from + lanes.shift[0]);
+  for (Index s = 1; s < lanes.runs; ++s) v = _mm512_mask_loadu_ps(v, lanes.mask[s], from + lanes.shift[s]);
+  return v;
+}
+
+QDISTILL_TARGET_AVX512 inline void pack_patches_avx512(const PatchGeometry& g, const float* image, const Index* offsets,
+                                                       Index k, Index p, Index n, float* out) {
+  PixelLanes a(g, p, n), b(g, p + 16, n - 16);
+  for (PixelLanes* l : {&a, &b})
+    for (; l->runs < 2; ++l->runs) l->mask[l->runs] = 0, l->shift[l->runs] = 0;
+  const __mmask16 a0 = a.mask[0], a1 = a.mask[1], b0 = b.mask[0], b1 = b.mask[1];
+  const Index sa0 = a.shift[0], sa1 = a.shift[1], sb0 = b.shift[0], sb1 = b.shift[1];
+  if (a.runs == 2 && b.runs == 2 && !a1 && !b1) {
+    for (Index i = 0; i < k; ++i, out += 32) {
+      const float* const from = image + offsets[i];
+      _mm512_store_ps(out, _mm512_maskz_loadu_ps(a0, from + sa0));
+      _mm512_store_ps(out + 16, _mm512_maskz_loadu_ps(b0, from + sb0));
+    }
+  } else if (a.runs == 2 && b.runs == 2) {
+    for (Index i = 0; i < k; ++i, out += 32) {
+      const float* const from = image + offsets[i];
+      const __m512 va = _mm512_maskz_loadu_ps(a0, from + sa0), vb = _mm512_maskz_loadu_ps(b0, from + sb0);
+      _mm512_store_ps(out, _mm512_mask_loadu_ps(va, a1, from + sa1));
+      _mm512_store_ps(out + 16, _mm512_mask_loadu_ps(vb, b1, from + sb1));
+    }
+  } else {
+    for (Index i = 0; i < k; ++i, out += 32) {
+      const float* const from = image + offsets[i];
+      _mm512_store_ps(out, load_lanes(a, from));
+      _mm512_store_ps(out + 16, load_lanes(b, from));
+    }
+  }
+}
+
+QDISTILL_TARGET_AVX512 inline void pack_pixels_avx512(const PatchGeometry& g, const float* image, const Index* offsets,
+                                                      Index n, Index p, Index k, float* out) {
+  for (Index q = 0; q < k; q += 16, out += 16 * 32) {
+    const PixelLanes lanes(g, p + q, k - q);
+    const Index rows = k - q;
+    for (Index j = 0; j < n; j += 16) {
+      __m512 v[16];
+      if (n - j >= 16 && lanes.runs == 1) {
+        QDISTILL_UNROLL
+        for (int i = 0; i < 16; ++i)
+          v[i] = _mm512_maskz_loadu_ps(lanes.mask[0], image + offsets[j + i] + lanes.shift[0]);
+      } else if (n - j >= 16 && lanes.runs == 2) {
+        QDISTILL_UNROLL
+        for (int i = 0; i < 16; ++i) {
+          const float* const from = image + offsets[j + i];
+          v[i] = _mm512_mask_loadu_ps(_mm512_maskz_loadu_ps(lanes.mask[0], from + lanes.shift[0]), lanes.mask[1],
+                                      from + lanes.shift[1]);
+        }
+      } else {
+        for (int i = 0; i < 16; ++i) v[i] = i < n - j ? load_lanes(lanes, image + offsets[j + i]) : _mm512_setzero_ps();
+      }
+      transpose16(v);
+      if (rows >= 16) {
+        QDISTILL_UNROLL
+        for (int i = 0; i < 16; ++i) _mm512_store_ps(out + i * 32 + j, v[i]);
+      } else {
+        QDISTILL_UNROLL
+        for (int i = 0; i < 16; ++i)
+          if (i < rows) _mm512_store_ps(out + i * 32 + j, v[i]);
+      }
+    }
+  }
+}
+
+#endif
+
+/// The patches of one image as columns: row k is a tap, column j an output pixel.
+template <class T>
+struct PatchColumns {
+  const PatchGeometry& geometry;
+  const Index* offsets;
+  const T* image;
+  static constexpr Index stride = 0;
+
+  const T* in_place(Index, Index) const noexcept { return nullptr; }
+  void pack(Index k0, Index k, Index j, Index width, T* panel, Index ld) const {
+#if QDISTILL_X86
+    if constexpr (std::is_same_v<T, float>)
+      if (ld == 32) return pack_patches_avx512(geometry, image, offsets + k0, k, j, width, panel);
+#endif
+    pack_patches_portable(geometry, image, offsets + k0, k, j, width, panel, ld);
+  }
+};
+
+/// The same, transposed: row k is an output pixel, column j a tap.
+template <class T>
+struct PixelColumns {
+  const PatchGeometry& geometry;
+  const Index* offsets;
+  const T* image;
+
+  void pack(Index k0, Index k, Index j, Index width, T* panel, Index ld) const {
+#if QDISTILL_X86
+    if constexpr (std::is_same_v<T, float>)
+      if (ld == 32) return pack_pixels_avx512(geometry, image, offsets + j, width, k0, k, panel);
+#endif
+    pack_pixels_portable(geometry, image, offsets + j, width, k0, k, panel, ld);
+  }
+};
+
+}  // namespace qdistill::inline QDISTILL_ABI::kernels::detail

@@ -1,0 +1,173 @@
+/// The blocked product on one thread: packed rows times packed columns, in blocks that fit the caches.
+///
+/// Rows (the left factor) are packed whole, once, and shared by all threads. Columns (the right factor) are packed
+/// panel by panel by a packer from a closed list: MatrixColumns here, image patches in conv_patches.hpp. The order in
+/// which one element of C is summed depends on the length of the sum alone, so neither the split into tasks nor the
+/// number of threads changes a bit.
+#pragma once
+
+#include <algorithm>
+
+#include "qdistill/kernels/cpu/gemm_pack.hpp"
+#include "qdistill/kernels/cpu/scratch.hpp"
+#include "qdistill/kernels/cpu/write.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::kernels {
+
+/// What happens to a finished element: v += bias_row[i] + bias_col[j], v = max(v, 0) where `relu`, then set or add.
+template <class T>
+struct Epilogue {
+  const T* bias_row = nullptr;  ///< (M) or null
+  const T* bias_col = nullptr;  ///< (N) or null
+  bool relu = false;
+  Write write = Write::set;
+};
+
+namespace detail {
+
+/// Longest part of the sum that is packed at once: a panel of 32 columns then fills two thirds of the first cache.
+inline constexpr Index block_depth = 256;
+/// Bytes of packed columns and of packed rows that one thread works on at a time (second cache).
+inline constexpr Index column_bytes = 128 * 1024, row_bytes = 320 * 1024;
+
+inline Index ceil_div(Index a, Index b) noexcept { return (a + b - 1) / b; }
+
+/// M rows in tiles of nearly equal height, none above `most`: 76 = 6 x 12 or 13, not 5 x 14 + 6.
+struct RowSplit {
+  Index rows = 0, tiles = 0;
+  RowSplit(Index m, Index most) noexcept : rows(m), tiles(ceil_div(m, most)) {}
+  Index begin(Index tile) const noexcept { return tile * rows / tiles; }
+};
+
+/// A sum of length K in blocks of nearly equal length; one block where `whole` (its epilogue needs all of it).
+struct DepthSplit {
+  Index depth = 0, blocks = 1, block = 0;
+  DepthSplit(Index k, bool whole) noexcept : depth(k) {
+    if (!whole && k > block_depth) blocks = ceil_div(k, block_depth);
+    block = ceil_div(k, blocks);
+  }
+  Index begin(Index i) const noexcept { return std::min(depth, i * block); }
+};
+
+/// The left factor, packed: for each block of the sum, for each tile, block x height elements.
+template <class T>
+struct PackedRows {
+  const T* data;
+  RowSplit rows;
+  DepthSplit depth;
+  const T* block(Index i) const noexcept { return data + depth.begin(i) * rows.rows; }
+};
+
+/// Packs the rows of a matrix: element (i, k) is src[i * stride + k], or src[k * stride + i] where `transposed`.
+template <class T>
+void pack_matrix_rows(const T* src, Index stride, bool transposed, const RowSplit& rows, const DepthSplit& depth,
+                      T* out) {
+  const Index grain = std::max<Index>(1, 65536 / std::max<Index>(1, depth.block * 14));
+  parallel_for(depth.blocks * rows.tiles, grain, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const Index k0 = depth.begin(i / rows.tiles), k = depth.begin(i / rows.tiles + 1) - k0;
+      const Index r0 = rows.begin(i % rows.tiles), r = rows.begin(i % rows.tiles + 1) - r0;
+      T* to = out + k0 * rows.rows + r0 * k;
+      if (transposed) pack_rows(src + k0 * stride + r0, stride, r, k, to, r);
+      else pack_transposed(src + r0 * stride + k0, stride, r, k, to, r);
+    }
+  });
+}
+
+/// The right factor as a matrix: element (k, j) is data[k * stride + j], or data[j * stride + k] where `transposed`.
+template <class T>
+struct MatrixColumns {
+  const T* data;
+  Index stride;
+  bool transposed;
+
+  void pack(Index k0, Index k, Index j, Index width, T* panel, Index ld) const {
+    if (transposed) pack_transposed(data + j * stride + k0, stride, width, k, panel, ld);
+    else pack_rows(data + k0 * stride + j, stride, width, k, panel, ld);
+  }
+  /// The panel where it lies, rows `stride` apart, if the tile can read it there.
+  const T* in_place(Index k0, Index j) const noexcept { return transposed ? nullptr : data + k0 * stride + j; }
+};
+
+/// One panel of columns (`args`: k, b, ldb, c at row 0, ldc, cols, biases, flags) against the row tiles [begin, end).
+template <class T>
+void multiply_panel(const TileSet<T>& tiles, const RowSplit& rows, Index begin, Index end, const T* block,
+                    TileArgs<T> args) {
+  T* const c = args.c;
+  const T* const bias = args.bias_row;
+  for (Index i = begin; i < end; ++i) {
+    const Index r0 = rows.begin(i), r = rows.begin(i + 1) - r0;
+    args.a = block + r0 * args.k;
+    args.c = c + r0 * args.ldc;
+    if (bias) args.bias_row = bias + r0;
+    tiles(r, args);
+  }
+}
+
+/// Panels of columns that one thread packs before it multiplies them.
+template <class T>
+Index panel_group(const TileSet<T>& tiles, Index block) {
+  return std::max<Index>(1, column_bytes / std::max<Index>(1, block * tiles.cols * static_cast<Index>(sizeof(T))));
+}
+
+/// Elements of the private memory that multiply_columns needs.
+template <class T>
+Index panel_elements(const TileSet<T>& tiles, const DepthSplit& depth, Index columns) {
+  return std::min(panel_group(tiles, depth.block), ceil_div(columns, tiles.cols)) * depth.block * tiles.cols;
+}
+
+/// Row tiles [begin, end) times columns [j0, j1) of `columns`; c points to element (0, 0) of C.
+template <class T, class Columns>
+void multiply_columns(const TileSet<T>& tiles, const PackedRows<T>& a, Index begin, Index end, const Columns& columns,
+                      Index j0, Index j1, T* c, Index ldc, const Epilogue<T>& e, T* panels) {
+  const Index nr = tiles.cols, group = panel_group(tiles, a.depth.block);
+  const Index height =
+      std::max<Index>(1, row_bytes / std::max<Index>(1, a.depth.block * tiles.rows * static_cast<Index>(sizeof(T))));
+  for (Index g0 = j0; g0 < j1; g0 += group * nr) {
+    const Index g1 = std::min(j1, g0 + group * nr);
+    for (Index kb = 0; kb < a.depth.blocks; ++kb) {
+      const Index k0 = a.depth.begin(kb), k = a.depth.begin(kb + 1) - k0;
+      const bool last = kb + 1 == a.depth.blocks;
+      for (Index t0 = begin; t0 < end; t0 += height) {
+        for (Index j = g0; j < g1; j += nr) {
+          TileArgs<T> args;
+          args.cols = std::min(nr, g1 - j);
+          args.k = k, args.ldb = nr, args.c = c + j, args.ldc = ldc;
+          args.load = kb > 0 || (e.write == Write::add && !e.relu);
+          if (last) {
+            args.bias_row = e.bias_row, args.bias_col = e.bias_col ? e.bias_col + j : nullptr;
+            args.relu = e.relu, args.add = e.relu && e.write == Write::add;
+          }
+          const T* direct = args.cols == nr && end - begin <= 2 ? columns.in_place(k0, j) : nullptr;
+          T* panel = panels + (j - g0) * a.depth.block;
+          if (direct) {
+            args.b = direct, args.ldb = columns.stride;
+          } else {
+            if (t0 == begin) columns.pack(k0, k, j, args.cols, panel, nr);
+            args.b = panel;
+          }
+          multiply_panel(tiles, a.rows, t0, std::min(end, t0 + height), a.block(kb), args);
+        }
+      }
+    }
+  }
+}
+
+/// How C is cut into tasks: by its size alone.
+struct TaskGrid {
+  Index row_tasks = 1, row_tiles = 1;   ///< row tiles of a task
+  Index col_tasks = 1, col_panels = 1;  ///< panels of a task
+  Index tasks() const noexcept { return row_tasks * col_tasks; }
+
+  /// About `wanted` tasks for `tiles` x `panels` tiles. Columns are cut first: a row cut packs them again.
+  TaskGrid(Index tiles, Index panels, Index wanted) noexcept {
+    col_panels = std::max<Index>(1, panels / std::max<Index>(1, wanted));
+    col_tasks = ceil_div(panels, col_panels);
+    row_tiles = tiles;
+    if (col_tasks < wanted) row_tiles = std::max<Index>(std::min<Index>(tiles, 4), tiles * col_tasks / wanted);
+    row_tasks = ceil_div(tiles, row_tiles);
+  }
+};
+
+}  // namespace detail
+}  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -1,0 +1,12 @@
+# shellcheck shell=bash disable=SC2034
+# For the other scripts: the folder of the project, the generator, time.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+jobs=${QDISTILL_JOBS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
+
+# configure FOLDER OPTIONS...: a folder that was configured before keeps its generator.
+configure() {
+  local folder=$1 generator=()
+  shift
+  if [[ ! -e $folder/CMakeCache.txt ]] && command -v ninja >/dev/null; then generator=(-G Ninja); fi
+  cmake -S "$root" -B "$folder" ${generator[@]+"${generator[@]}"} "$@"
+}

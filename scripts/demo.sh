@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The main job on the generated images: installs what is missing, builds examples/cifar10, runs its quick preset, then
+# evaluates a packed student in a fresh process. Usage: scripts/demo.sh [ARGUMENTS OF examples/cifar10]
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+name=${QDISTILL_DEMO_NAME:-demo}
+arguments=("$@")
+if ((${#arguments[@]} == 0)); then arguments=(--preset quick); fi
+
+start=$SECONDS
+"$root/scripts/setup.sh"
+build=$root/build/release
+configure "$build" -DCMAKE_BUILD_TYPE=Release
+cmake --build "$build" --parallel "$jobs" --target cifar10
+built=$SECONDS
+
+cd "$root"
+"$build/examples/cifar10" "${arguments[@]}" --name "$name"
+ran=$SECONDS
+
+echo
+echo "In a fresh process, from the packed files alone:"
+"$build/examples/cifar10" verify "runs/$name"
+echo
+echo "set-up and build $((built - start)) s, run $((ran - built)) s, verification $((SECONDS - ran)) s"

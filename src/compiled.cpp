@@ -1,0 +1,5 @@
+/// The one translation unit of qdistill::compiled: includes every header that declares compiled instantiations, with
+/// QDISTILL_EXTERN empty so that the declarations become instantiations (core/compiled.hpp).
+#define QDISTILL_EXTERN
+
+#include "qdistill/core/compiled.hpp"

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Checks each header of the library by itself. Usage: headers.sh alone|budget COMPILER INCLUDE_FOLDER [FLAGS...]
+#   alone   compiles it, twice included, with warnings as errors; and, unless it includes a library of others that
+#           cannot take it, with macros of one letter and other names that system headers are known to define.
+#   budget  its preprocessed lines stay within the limit of include_budget.txt.
+set -euo pipefail
+check=$1 compiler=$2 include=$3
+shift 3
+flags=(-std=c++20 -I"$include" "$@")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Template parameters and the letters of dimensions (T, N, C, H, W, D, V, ...) are the library's own; these are not.
+hostile=(-DI=@ -DB0=@ -DB1=@ -DOVERFLOW=@ -DDOMAIN=@ -DERROR=@ -DBool=@ -DStatus=@ -DSuccess=@ -DNone=@ -DAlways=@
+  -Dsmall=@ -Dnear=@ -Dfar=@ -Dlinux=@ -Dunix=@)
+
+alone() {
+  local header=$1 macros=() needs
+  needs=$(printf '#include "%s"\n' "$header" | "$compiler" "${flags[@]}" -M -x c++ -) || return 1
+  if ! [[ $needs =~ /(nlohmann|Eigen)/ ]]; then macros=("${hostile[@]}"); fi
+  printf '#include "%s"\n#include "%s"\n' "$header" "$header" |
+    "$compiler" "${flags[@]}" "${macros[@]}" -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
+      -Werror -fsyntax-only -x c++ - || {
+    echo "$header does not compile alone (macros: ${macros[*]:-none})" >&2
+    return 1
+  }
+}
+
+# The limit of the longest pattern of include_budget.txt that is a prefix of the header's path.
+limit_of() {
+  awk -v path="$1" '!/^#/ && NF == 2 && index(path, $1) == 1 && length($1) > best { best = length($1); limit = $2 }
+                    END { print limit + 0 }' "$here/include_budget.txt"
+}
+
+budget() {
+  local header=$1 lines limit
+  lines=$(printf '#include "%s"\n' "$header" | "$compiler" "${flags[@]}" -E -P -x c++ - | grep -c .) || {
+    echo "$header cannot be preprocessed" >&2
+    return 1
+  }
+  limit=$(limit_of "$header")
+  printf '%7d of %7d  %s\n' "$lines" "$limit" "$header"
+  if ((lines > limit)); then
+    echo "$header: $lines preprocessed lines, expected at most $limit (include_budget.txt)" >&2
+    return 1
+  fi
+}
+
+failed=0 checked=0
+while IFS= read -r header; do
+  "$check" "$header" || failed=$((failed + 1))
+  checked=$((checked + 1))
+done < <(cd "$include" && find qdistill -name '*.hpp' | LC_ALL=C sort)
+echo "$check: $checked headers, $failed failed"
+((checked > 0 && failed == 0))

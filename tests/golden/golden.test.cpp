@@ -1,0 +1,60 @@
+/// Runs every golden case whose operation some OpCase or test registered, in whatever folder QDISTILL_GOLDEN_DIR names.
+#include "golden.hpp"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+namespace qdistill_test {
+
+TEST_CASE("golden cases", "[golden]") {
+  std::vector<std::filesystem::path> topics;
+  for (const auto& entry : std::filesystem::directory_iterator(golden_dir()))
+    if (entry.path().extension() == ".json") topics.push_back(entry.path());
+  std::sort(topics.begin(), topics.end());
+  REQUIRE(!topics.empty());
+  int total_passed = 0;
+  for (const auto& path : topics) {
+    std::ifstream in(path);
+    const auto topic = nlohmann::json::parse(in);
+    if (!topic.contains("cases") || !topic.contains("tensors")) continue;  // not a topic of tensors
+    const std::string name = topic.value("topic", path.stem().string());
+    const io::SafetensorsFile file = io::load_safetensors((path.parent_path() / topic.at("tensors")).string());
+    int passed = 0, failed = 0, uncovered = 0;
+    std::string first_uncovered;
+    for (const auto& json : topic.at("cases")) {
+      GoldenCase c(json, file);
+      const auto handler = golden_handlers().find(c.op());
+      if (handler == golden_handlers().end()) {
+        ++uncovered;
+        if (first_uncovered.find(c.op()) == std::string::npos) first_uncovered += ' ' + c.op();
+        continue;
+      }
+      INFO(name << ": " << c.name());
+      try {
+        handler->second(c);
+        for (const auto& output : json.at("outputs")) {
+          const auto& done = c.compared();
+          if (std::find(done.begin(), done.end(), output.get<std::string>()) == done.end())
+            c.fail_with(output.get<std::string>() + ": not compared by the handler");
+        }
+      } catch (const std::exception& e) {
+        c.fail_with(e.what());
+      }
+      for (const auto& failure : c.failures()) {
+        UNSCOPED_INFO(failure);
+        CHECK(false);
+      }
+      c.failures().empty() ? ++passed : ++failed;
+    }
+    std::printf("golden %-26s %4d passed %4d failed %4d not yet covered%s%s\n", name.c_str(), passed, failed, uncovered,
+                first_uncovered.empty() ? "" : ":", first_uncovered.c_str());
+    total_passed += passed;
+  }
+  CHECK(total_passed > 0);
+  CHECK(live_nodes() == 0);
+}
+
+}  // namespace qdistill_test

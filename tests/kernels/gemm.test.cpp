@@ -1,0 +1,127 @@
+/// The blocked product against plain loops, for odd shapes, all transpositions, epilogues and thread counts.
+#include "qdistill/kernels/cpu/gemm.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "qdistill/core/random.hpp"
+
+using namespace qdistill;
+using namespace qdistill::kernels;
+
+namespace {
+
+template <class T>
+std::vector<T> numbers(Index n, std::uint64_t stream) {
+  std::vector<T> v(static_cast<std::size_t>(n));
+  const RandomStream random{7, stream};
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<T>(random.uniform(i) * 2 - 1);
+  return v;
+}
+
+/// One product of every kind of epilogue; returns the largest error in units of the tolerance.
+template <class T>
+double gemm_error(bool ta, bool tb, Index M, Index N, Index K, const Epilogue<T>& e, Index extra = 0) {
+  const Index lda = (ta ? M : K) + extra, ldb = (tb ? K : N) + 2 * extra, ldc = N + extra;
+  const auto A = numbers<T>((ta ? K : M) * lda, 1), B = numbers<T>((tb ? N : K) * ldb, 2);
+  const auto before = numbers<T>(M * ldc, 3);
+  auto C = before;
+  gemm(Cpu{}, ta, tb, M, N, K, A.data(), lda, B.data(), ldb, C.data(), ldc, e);
+  const double eps = sizeof(T) == 4 ? 1.2e-7 : 2.3e-16;
+  double worst = 0;
+  for (Index i = 0; i < M; ++i)
+    for (Index j = 0; j < ldc; ++j) {
+      const double old = static_cast<double>(before[i * ldc + j]);
+      double v = 0;
+      if (j >= N) {
+        v = old;
+      } else {
+        for (Index k = 0; k < K; ++k)
+          v += static_cast<double>(ta ? A[k * lda + i] : A[i * lda + k]) *
+               static_cast<double>(tb ? B[j * ldb + k] : B[k * ldb + j]);
+        if (e.bias_row) v += static_cast<double>(e.bias_row[i]);
+        if (e.bias_col) v += static_cast<double>(e.bias_col[j]);
+        if (e.relu && v < 0) v = 0;
+        if (e.write == Write::add) v += old;
+      }
+      const double error = std::abs(v - static_cast<double>(C[i * ldc + j]));
+      worst = std::max(worst, error / (eps * (4 + static_cast<double>(K))));
+      if (!(error == error)) return 1e30;
+    }
+  return worst;
+}
+
+template <class T>
+void check_shapes() {
+  const Index shapes[][3] = {{1, 1, 1},    {1, 1, 0},    {3, 5, 0},     {0, 4, 3},      {4, 0, 3},    {2, 3, 4},
+                             {13, 31, 7},  {14, 32, 8},  {15, 33, 17},  {29, 65, 31},   {28, 64, 16}, {1, 100, 50},
+                             {100, 1, 50}, {7, 16, 257}, {43, 48, 300}, {76, 130, 257}, {5, 17, 513}, {30, 15, 600}};
+  const auto row = numbers<T>(200, 4), col = numbers<T>(200, 5);
+  for (const auto& s : shapes)
+    for (int kind = 0; kind < 4; ++kind)
+      for (int e = 0; e < 8; ++e) {
+        Epilogue<T> epilogue;
+        if (e & 1) epilogue.bias_row = row.data();
+        if (e & 2) epilogue.bias_col = col.data();
+        epilogue.relu = (e & 4) != 0;
+        epilogue.write = (e + kind) % 2 ? Write::add : Write::set;
+        CAPTURE(s[0], s[1], s[2], kind, e);
+        REQUIRE(gemm_error<T>((kind & 1) != 0, (kind & 2) != 0, s[0], s[1], s[2], epilogue, e % 3) < 1);
+      }
+}
+
+}  // namespace
+
+TEST_CASE("gemm equals plain loops for odd shapes, transpositions and epilogues", "[kernels][gemm]") {
+  SECTION("float") { check_shapes<float>(); }
+  SECTION("double") { check_shapes<double>(); }
+}
+
+TEST_CASE("gemm of shapes that are cut into tasks equals plain loops", "[kernels][gemm]") {
+  REQUIRE(gemm_error<float>(false, true, 301, 207, 150, {}) < 1);
+  REQUIRE(gemm_error<float>(true, false, 1500, 10, 90, {}) < 1);
+  REQUIRE(gemm_error<float>(false, false, 9, 2100, 270, {}) < 1);
+  REQUIRE(gemm_error<float>(false, false, 5000, 2, 1000, {}) < 1);  // rows packed in several rounds
+}
+
+TEST_CASE("gemm gives the same bits with 1, 2 and 4 threads", "[kernels][gemm][threads]") {
+  const Index M = 130, N = 333, K = 700;
+  const auto A = numbers<float>(M * K, 1), B = numbers<float>(K * N, 2);
+  const int threads = num_threads();
+  std::vector<float> first;
+  for (int n : {1, 2, 4}) {
+    set_num_threads(n);
+    std::vector<float> C(static_cast<std::size_t>(M * N));
+    gemm(Cpu{}, false, false, M, N, K, A.data(), K, B.data(), N, C.data(), N);
+    if (first.empty()) first = C;
+    REQUIRE(std::memcmp(first.data(), C.data(), C.size() * sizeof(float)) == 0);
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("gemm_batched equals one gemm per batch entry, bit for bit", "[kernels][gemm]") {
+  const Index batch = 9, M = 17, N = 23, K = 40;
+  const auto A = numbers<float>(batch * M * K, 1), B = numbers<float>(batch * K * N, 2);
+  for (Index stride_a : {Index{0}, M * K})
+    for (Index stride_b : {Index{0}, K * N})
+      for (Index count : {Index{0}, Index{2}, batch}) {
+        auto C = numbers<float>(batch * M * N, 3), D = C;
+        const Epilogue<float> e{nullptr, nullptr, false, Write::add};
+        gemm_batched(Cpu{}, false, true, count, M, N, K, A.data(), K, stride_a, B.data(), K, stride_b, C.data(), N,
+                     M * N, e);
+        for (Index i = 0; i < count; ++i)
+          gemm(Cpu{}, false, true, M, N, K, A.data() + i * stride_a, K, B.data() + i * stride_b, K,
+               D.data() + i * M * N, N, e);
+        REQUIRE(C == D);
+      }
+}
+
+TEST_CASE("gemm carries a NaN through ReLU", "[kernels][gemm]") {
+  const float a[] = {1, -1}, nan = std::nanf("");
+  for (Index n : {Index{1}, Index{40}}) {
+    std::vector<float> b(static_cast<std::size_t>(n), nan), c(static_cast<std::size_t>(2 * n));
+    gemm(Cpu{}, false, false, 2, n, 1, a, 1, b.data(), n, c.data(), n, {nullptr, nullptr, true, Write::set});
+    for (float v : c) REQUIRE(std::isnan(v));
+  }
+}
