@@ -8,21 +8,25 @@ check=$1 compiler=$2 include=$3
 shift 3
 flags=(-std=c++20 -I"$include" "$@")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
 
-# Template parameters and the letters of dimensions (T, N, C, H, W, D, V, ...) are the library's own; these are not.
-hostile=(-DI=@ -DB0=@ -DB1=@ -DOVERFLOW=@ -DDOMAIN=@ -DERROR=@ -DBool=@ -DStatus=@ -DSuccess=@ -DNone=@ -DAlways=@
-  -Dsmall=@ -Dnear=@ -Dfar=@ -Dlinux=@ -Dunix=@)
+# T, N, C, H, W, D, V and other letters are the library's template parameters and dimensions, and cannot be macros
+# before it; these can, <complex.h> defines I and <termios.h> B0.
+hostile=(-DG=@ -DI=@ -DJ=@ -DQ=@ -DX=@ -DY=@ -DB0=@ -DOVERFLOW=@ -DDOMAIN=@ -DERROR=@ -DBool=@ -DStatus=@ -DSuccess=@
+  -DNone=@ -DAlways=@ -Dlinux=@ -Dunix=@)
 
 alone() {
   local header=$1 macros=() needs
   needs=$(printf '#include "%s"\n' "$header" | "$compiler" "${flags[@]}" -M -x c++ -) || return 1
   if ! [[ $needs =~ /(nlohmann|Eigen)/ ]]; then macros=("${hostile[@]}"); fi
-  printf '#include "%s"\n#include "%s"\n' "$header" "$header" |
-    "$compiler" "${flags[@]}" "${macros[@]}" -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
-      -Werror -fsyntax-only -x c++ - || {
-    echo "$header does not compile alone (macros: ${macros[*]:-none})" >&2
+  if ! printf '#include "%s"\n#include "%s"\n' "$header" "$header" |
+    "$compiler" "${flags[@]}" ${macros[@]+"${macros[@]}"} -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
+      -Wno-sign-conversion -Werror -fsyntax-only -x c++ - 2>"$errors"; then
+    head -n 8 "$errors"
+    echo "$header does not compile alone (with ${#macros[@]} hostile macros)"
     return 1
-  }
+  fi
 }
 
 # The limit of the longest pattern of include_budget.txt that is a prefix of the header's path.

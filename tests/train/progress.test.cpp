@@ -80,7 +80,7 @@ TEST_CASE("a bar never exceeds its columns", "[train]") {
   const ProgressState s{"a rather long title of a stage, größer", "images", 20000, 40000, 10, metrics};
   for (Index columns = 1; columns < 160; ++columns)
     CHECK(display_width(progress_bar(s, columns, false, true)) <= columns);
-  CHECK(progress_bar({"t", "steps", 5, 10, 0, {}}, 30, false, false) == "t ##########-----------  50 %");
+  CHECK(progress_bar({"t", "steps", 5, 10, 0, {}}, 30, false, false) == "t ###########-----------  50 %");
   const std::string colored = progress_bar(s, 120, true, false);
   CHECK(colored.find("\x1b[32m") != std::string::npos);
   CHECK(colored.find("\x1b[0m") != std::string::npos);

@@ -8,6 +8,13 @@
 
 namespace qdistill::inline QDISTILL_ABI {
 
+/// Sweeps that freed a graph on this thread so far. What was computed in an earlier generation can't be gone through
+/// again (nn::Parameter keys its cache of effective weights by it).
+inline std::uint64_t& graph_generation() noexcept {
+  thread_local std::uint64_t generation = 0;
+  return generation;
+}
+
 namespace detail {
 
 /// A list of nodes that the thread's later sweeps reuse. A sweep inside a backward closure (recomputation) gets a list
@@ -62,8 +69,10 @@ void TypedNode<T>::backward(Tensor<T> seed, bool retain_graph) {
     for (Node* const node : nodes) node->propagate(retain_graph);
   } catch (...) {
     for (Node* const node : nodes) node->drop_gradient();
+    if (!retain_graph) ++graph_generation();
     throw;
   }
+  if (!retain_graph) ++graph_generation();
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI

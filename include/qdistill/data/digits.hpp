@@ -18,7 +18,8 @@ struct DigitsOptions {
   Index count = 10000;
   std::uint64_t seed = 1;
   Split split = Split::train;  ///< parts of one seed share no image
-  /// 0: clean digits, nearly all of which a small network reads; 1: many that a person guesses at.
+  /// Mean over the images. 0: clean digits, nearly all of which a small network reads; 1: many that a person guesses
+  /// at.
   double difficulty = 0.5;
 };
 
@@ -242,7 +243,8 @@ inline void paint_lines(DigitCanvas& canvas, int count, double opacity, DigitRan
 
 /// Draws one image of `label`. out: (3, 32, 32) bytes.
 inline void draw_digit(int label, double difficulty, DigitRandom random, std::uint8_t* out) noexcept {
-  const double d = difficulty;
+  // Each image has a difficulty of its own around the mean, so that easy ones start the learning and hard ones end it.
+  const double d = difficulty + random.uniform(-1, 1) * std::min(difficulty, 1 - difficulty);
   DigitCanvas canvas;
 
   const DigitColor ground = random_color(random);

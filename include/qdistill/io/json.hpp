@@ -1,8 +1,9 @@
 /// Strict parsing of foreign JSON. The JSON library by itself keeps the last of duplicate keys, parses any depth, and
-/// would overflow the stack when writing what it parsed; so depth is limited, duplicates are refused, and foreign JSON
-/// is never written into a message.
+/// would overflow the stack when writing what it parsed, and takes a zero byte for the end; so depth is limited,
+/// duplicates are refused, and foreign JSON is never written into a message.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -18,6 +19,7 @@ namespace qdistill::inline QDISTILL_ABI::io {
 inline nlohmann::json parse_json(std::string_view content, int max_depth, std::string_view op,
                                  const std::string& source) {
   using nlohmann::json;
+  check<FileError>(content.find('\0') == std::string_view::npos, op, source, ": JSON with a zero byte");
   std::vector<std::set<std::string, std::less<>>> keys;
   const auto callback = [&](int depth, json::parse_event_t event, json& parsed) {
     switch (event) {

@@ -206,6 +206,9 @@ inline SafetensorsFile parse_safetensors(std::vector<std::byte> content, std::st
   const char* const json = reinterpret_cast<const char*>(content.data()) + 8;
   check<FileError>(header_bytes > 0 && json[0] == '{', op, source, ": the header does not begin with '{'");
 
+  check<FileError>(std::memchr(json, 0, static_cast<std::size_t>(header_bytes)) == nullptr, op, source,
+                   ": the header holds a zero byte, where the JSON library would stop reading");
+
   detail::HeaderHandler header(source);
   nlohmann::json::sax_parse(json, json + header_bytes, &header);
 

@@ -126,8 +126,8 @@ inline std::vector<PlacedLabel> place_labels(const std::vector<std::pair<double,
           const double outside =
               std::max({0.0, frame.left - b.x0, b.x1 - frame.right, frame.top - b.y0, b.y1 - frame.bottom});
           double cost = 40 * conflicts(i, b) + 1000 * outside + 2.5 * gap + 1.5 * static_cast<double>(d);
-          for (const Box& line : avoided) cost += 1.2 * overlap(b, line);
-          if (gap >= 10) cost += 40 * leader_conflicts(i, b) + 8;
+          for (const Box& line : avoided) cost += 0.5 * overlap(b, line);
+          if (gap >= 10) cost += 90 * leader_conflicts(i, b) + 8;
           if (cost < best_cost) {
             best_cost = cost;
             best = {b, gap, outside > 0};

@@ -8,80 +8,87 @@
 
 #include <algorithm>
 
+#include "qdistill/kernels/cpu/conv_shape.hpp"
 #include "qdistill/kernels/cpu/gemm_pack.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels::detail {
 
-/// How an image is read in patches: `channels` planes of src_h x src_w, stretched by `zoom` with zeros between the
-/// pixels (1 = not), padded or cropped (negative padding) at the top and left; patches of kh x kw taps `dil` apart, one
-/// each `stride`, out_h x out_w of them.
+/// How an image is read in patches. The scratch image has `rows` x `cols` pixels for each of `channels` planes of
+/// src_h x src_w; the source begins at (pad_top, pad_left), negative padding crops it. Patches span span_h x span_w
+/// pixels and follow each other by the strides; there are out_h x out_w of them.
 struct PatchGeometry {
   Index channels, src_h, src_w;
-  Index zoom_h, zoom_w;
   Index pad_top, pad_left;
-  Index kh, kw, dil_h, dil_w, stride_h, stride_w;
+  Index rows, cols;
+  Index span_h, span_w, stride_h, stride_w;
   Index out_h, out_w;
 
-  Index rows() const noexcept { return (out_h - 1) * stride_h + dil_h * (kh - 1) + 1; }
-  Index cols() const noexcept { return (out_w - 1) * stride_w + dil_w * (kw - 1) + 1; }
+  /// True if the source can be read as it lies.
   bool in_place() const noexcept {
-    return pad_top == 0 && pad_left == 0 && stride_w == 1 && zoom_h == 1 && zoom_w == 1 && rows() <= src_h &&
-           cols() <= src_w;
+    return pad_top == 0 && pad_left == 0 && stride_w == 1 && rows <= src_h && cols <= src_w;
   }
-  /// Columns of one remainder modulo stride_w.
-  Index phase() const noexcept { return in_place() ? src_w : (cols() + stride_w - 1) / stride_w; }
-  Index row() const noexcept { return in_place() ? src_w : phase() * stride_w; }
-  Index plane() const noexcept { return in_place() ? src_h * src_w : rows() * row(); }
+  /// Remainders of the column modulo stride_w that occur, and columns of one of them.
+  Index phases() const noexcept { return std::min(stride_w, span_w); }
+  Index phase() const noexcept { return in_place() ? src_w : (cols + stride_w - 1) / stride_w; }
+  Index row() const noexcept { return phase() * phases(); }
+  Index plane() const noexcept { return (in_place() ? src_h : rows) * row(); }
   /// Elements of the scratch image, with room for vectors that start before its first element.
   Index scratch() const noexcept { return in_place() ? 0 : channels * plane() + 2 * margin; }
-  Index taps() const noexcept { return channels * kh * kw; }
   Index pixels() const noexcept { return out_h * out_w; }
+  /// Where the patch element at (h, w) of channel c lies, from the patch's position.
+  Index offset(Index c, Index h, Index w) const noexcept {
+    return c * plane() + h * row() + w % stride_w * phase() + w / stride_w;
+  }
 
   static constexpr Index margin = 16;
 };
 
-/// Offsets of the patch rows, in the order (c, kh, kw), or with the taps of each channel in reverse where `flipped`.
-inline void patch_offsets(const PatchGeometry& g, bool flipped, Index* offsets) {
-  const Index row = g.row(), plane = g.plane(), phase = g.phase();
+/// The patches of one group of x that the taps of the forward convolution see.
+inline PatchGeometry forward_patches(const Conv2dShape& s) noexcept {
+  const Index span_h = s.dil_h * (s.KH - 1) + 1, span_w = s.dil_w * (s.KW - 1) + 1, oh = s.out_h(), ow = s.out_w();
+  return {s.C / s.groups, s.H, s.W, s.pad_h, s.pad_w, (oh - 1) * s.stride_h + span_h, (ow - 1) * s.stride_w + span_w,
+          span_h, span_w, s.stride_h, s.stride_w, oh, ow};
+}
+
+/// The offsets of those taps, in the order (c, kh, kw).
+inline void forward_offsets(const Conv2dShape& s, const PatchGeometry& g, Index* offsets) noexcept {
   for (Index c = 0; c < g.channels; ++c)
-    for (Index i = 0; i < g.kh; ++i)
-      for (Index j = 0; j < g.kw; ++j) {
-        const Index h = (flipped ? g.kh - 1 - i : i) * g.dil_h, w = (flipped ? g.kw - 1 - j : j) * g.dil_w;
-        *offsets++ = c * plane + h * row + w % g.stride_w * phase + w / g.stride_w;
-      }
+    for (Index kh = 0; kh < s.KH; ++kh)
+      for (Index kw = 0; kw < s.KW; ++kw) *offsets++ = g.offset(c, kh * s.dil_h, kw * s.dil_w);
 }
 
 /// The image to read patches from: `src` itself, or its copy in `scratch`.
 template <class T>
 const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
   if (g.in_place()) return src;
-  const Index rows = g.rows(), phase = g.phase(), row = g.row();
+  const Index phase = g.phase(), row = g.row(), stride = g.stride_w;
   T* const image = scratch + PatchGeometry::margin;
   T* to = image;
   for (Index c = 0; c < g.channels; ++c) {
     const T* const plane = src + c * g.src_h * g.src_w;
-    for (Index r = 0; r < rows; ++r, to += row) {
-      const Index up = r - g.pad_top;
-      if (up < 0 || up % g.zoom_h != 0 || up / g.zoom_h >= g.src_h) {
+    for (Index r = 0; r < g.rows; ++r, to += row) {
+      if (r % g.stride_h >= g.span_h) continue;  // no patch reads this row
+      const Index h = r - g.pad_top;
+      if (h < 0 || h >= g.src_h) {
         std::memset(to, 0, static_cast<std::size_t>(row) * sizeof(T));
         continue;
       }
-      const T* const from = plane + up / g.zoom_h * g.src_w;
-      if (g.stride_w == 1 && g.zoom_w == 1) {
-        const Index begin = std::min(row, std::max<Index>(0, g.pad_left));
-        const Index end = std::max(begin, std::min(row, g.src_w + g.pad_left));
-        for (Index i = 0; i < begin; ++i) to[i] = 0;
-        if (end > begin)
-          std::memcpy(to + begin, from + begin - g.pad_left, static_cast<std::size_t>(end - begin) * sizeof(T));
-        for (Index i = end; i < row; ++i) to[i] = 0;
-        continue;
-      }
-      for (Index p = 0; p < g.stride_w; ++p)
-        for (Index i = 0; i < phase; ++i) {
-          const Index left = i * g.stride_w + p - g.pad_left;
-          const bool inside = left >= 0 && left % g.zoom_w == 0 && left / g.zoom_w < g.src_w;
-          to[p * phase + i] = inside ? from[left / g.zoom_w] : T(0);
+      for (Index p = 0; p < g.phases(); ++p) {
+        // Element i of this remainder is column i * stride + p - pad_left of the source.
+        const Index first = g.pad_left - p, past = g.src_w + g.pad_left - p;
+        const Index begin = first <= 0 ? 0 : std::min(phase, (first + stride - 1) / stride);
+        const Index end = past <= 0 ? begin : std::max(begin, std::min(phase, (past + stride - 1) / stride));
+        T* const line = to + p * phase;
+        for (Index i = 0; i < begin; ++i) line[i] = 0;
+        const T* const from = plane + h * g.src_w;
+        if (stride == 1) {
+          if (end > begin)
+            std::memcpy(line + begin, from + begin - first, static_cast<std::size_t>(end - begin) * sizeof(T));
+        } else {
+          for (Index i = begin; i < end; ++i) line[i] = from[i * stride - first];
         }
+        for (Index i = end; i < phase; ++i) line[i] = 0;
+      }
     }
   }
   return image;

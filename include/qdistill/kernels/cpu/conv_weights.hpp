@@ -99,8 +99,7 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   using namespace detail;
   constexpr Index size = static_cast<Index>(sizeof(T));
   const Index channels = s.C / s.groups, outputs = s.O / s.groups, taps = channels * s.KH * s.KW;
-  const PatchGeometry g{channels, s.H,     s.W,     1,          1,          s.pad_h,   s.pad_w,  s.KH,
-                        s.KW,     s.dil_h, s.dil_w, s.stride_h, s.stride_w, s.out_h(), s.out_w()};
+  const PatchGeometry g = forward_patches(s);
   const Index pixels = g.pixels(), weights = s.O * taps;
   if (dbias) bias_gradient(s.N, s.O, pixels, dy, dbias, write);
   if (weights <= 0) return;
@@ -124,7 +123,7 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
                       blocks.images * image_bytes + dy_bytes + blocks.rows() * tiles.cols * size);
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
   T* const sums = parts > 1 ? reinterpret_cast<T*>(workspace.shared() + offset_bytes) : dw;
-  patch_offsets(g, false, offsets);
+  forward_offsets(s, g, offsets);
 
   // A task sums the images of one part, for one group and some panels of taps.
   parallel_for(parts * s.groups * grid.col_tasks, 1, [&](Index begin, Index end) {

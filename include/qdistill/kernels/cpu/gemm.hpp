@@ -8,10 +8,95 @@ namespace qdistill::inline QDISTILL_ABI::kernels {
 
 namespace detail {
 
-/// Rows of A that are packed at a time: at most 16 MiB of floats.
-inline Index rows_at_once(Index m, Index k) noexcept {
-  constexpr Index elements = Index{4} << 20;
-  return k <= 0 || m <= elements / k ? m : std::max<Index>(448, elements / k);
+/// Elements of the shared factor that are packed at a time: 8 MiB of floats.
+inline constexpr Index shared_elements = Index{2} << 20;
+
+/// Tasks for a product of M x N x K: about 1 M multiplications each, 32 at most.
+inline Index wanted_tasks(Index m, Index n, Index k) noexcept {
+  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  return work > 31e6 ? 32 : 1 + static_cast<Index>(work / 1e6);
+}
+
+/// The rows are packed once and shared, the columns are packed by the tasks.
+template <class T>
+void gemm_shared_rows(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
+                      const MatrixColumns<T>& b, T* C, Index ldc, const Epilogue<T>& epilogue) {
+  constexpr Index size = static_cast<Index>(sizeof(T));
+  const Index height = std::min(M, std::max<Index>(448, shared_elements / std::max<Index>(1, depth.block)));
+  const Index blocks = std::clamp<Index>(shared_elements / std::max<Index>(1, height * depth.block), 1, depth.blocks);
+  Workspace workspace(height * blocks * depth.block * size, panel_elements(tiles, depth, N) * size);
+  T* const packed = reinterpret_cast<T*>(workspace.shared());
+  for (Index m0 = 0; m0 < M; m0 += height) {
+    const RowSplit rows(std::min(height, M - m0), tiles.rows);
+    Epilogue<T> e = epilogue;
+    if (e.bias_row) e.bias_row += m0;
+    for (Index b0 = 0; b0 < depth.blocks; b0 += blocks) {
+      const PackedRows<T> left{packed, rows, depth, b0, std::min(depth.blocks, b0 + blocks)};
+      pack_all_rows(a, m0, rows, depth, left.first, left.last, packed);
+      const TaskGrid grid(rows.tiles, ceil_div(N, tiles.cols), wanted_tasks(rows.rows, N, blocks * depth.block));
+      parallel_for(grid.tasks(), 1, [&](Index begin, Index end) {
+        const Workspace::Task task(workspace);
+        for (Index t = begin; t < end; ++t) {
+          const Index row = t % grid.row_tasks * grid.row_tiles;
+          const Index col = t / grid.row_tasks * grid.col_panels * tiles.cols;
+          multiply_columns(tiles, left, row, std::min(rows.tiles, row + grid.row_tiles), b, col,
+                           std::min(N, col + grid.col_panels * tiles.cols), C + m0 * ldc, ldc, e,
+                           reinterpret_cast<T*>(task.data()));
+        }
+      });
+    }
+  }
+}
+
+/// The columns are packed once and shared, the rows are packed by the tasks: for many rows and few columns.
+template <class T>
+void gemm_shared_columns(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
+                         const MatrixColumns<T>& b, T* C, Index ldc, const Epilogue<T>& e) {
+  constexpr Index size = static_cast<Index>(sizeof(T));
+  const Index nr = tiles.cols, panels = ceil_div(N, nr);
+  const Index blocks =
+      std::clamp<Index>(shared_elements / std::max<Index>(1, panels * nr * depth.block), 1, depth.blocks);
+  const Index wanted = wanted_tasks(M, N, blocks * depth.block);
+  const RowSplit runs(M, std::max(4 * tiles.rows, std::min(24 * tiles.rows, ceil_div(M, wanted))));
+  const Index height = ceil_div(M, runs.tiles);
+  Workspace workspace(blocks * depth.block * panels * nr * size, height * depth.block * size);
+  T* const packed = reinterpret_cast<T*>(workspace.shared());
+  for (Index b0 = 0; b0 < depth.blocks; b0 += blocks) {
+    const Index b1 = std::min(depth.blocks, b0 + blocks);
+    const auto panel = [&](Index kb, Index j) {
+      const Index k0 = depth.begin(kb), k = depth.begin(kb + 1) - k0;
+      return packed + (k0 - depth.begin(b0)) * panels * nr + j * k;
+    };
+    const Index grain = std::max<Index>(1, 65536 / std::max<Index>(1, depth.block * nr));
+    parallel_for((b1 - b0) * panels, grain, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        const Index kb = b0 + i / panels, k0 = depth.begin(kb), j = i % panels * nr;
+        b.pack(k0, depth.begin(kb + 1) - k0, j, std::min(nr, N - j), panel(kb, j), nr);
+      }
+    });
+    parallel_for(runs.tiles, 1, [&](Index begin, Index end) {
+      const Workspace::Task task(workspace);
+      T* const block = reinterpret_cast<T*>(task.data());
+      for (Index run = begin; run < end; ++run) {
+        const Index m0 = runs.begin(run);
+        const RowSplit rows(runs.begin(run + 1) - m0, tiles.rows);
+        Epilogue<T> part = e;
+        if (e.bias_row) part.bias_row += m0;
+        for (Index kb = b0; kb < b1; ++kb) {
+          const Index k0 = depth.begin(kb), k = depth.begin(kb + 1) - k0;
+          for (Index i = 0; i < rows.tiles; ++i) {
+            const Index r0 = rows.begin(i);
+            a.pack(k0, k, m0 + r0, rows.begin(i + 1) - r0, block + r0 * k);
+          }
+          for (Index j = 0; j < N; j += nr) {
+            TileArgs<T> args = tile_args(part, kb, kb + 1 == depth.blocks, C + m0 * ldc, ldc, j, std::min(nr, N - j));
+            args.k = k, args.b = panel(kb, j), args.ldb = nr;
+            multiply_panel(tiles, rows, 0, rows.tiles, block, args);
+          }
+        }
+      }
+    });
+  }
 }
 
 }  // namespace detail
@@ -26,31 +111,10 @@ void gemm(Cpu, bool trans_a, bool trans_b, Index M, Index N, Index K, const T* A
   if (M <= 0 || N <= 0) return;
   const TileSet<T>& tiles = tile_set<T>();
   const DepthSplit depth(K, epilogue.relu && epilogue.write == Write::add);
-  const Index at_once = rows_at_once(M, K);
-  Workspace workspace(at_once * K * static_cast<Index>(sizeof(T)),
-                      panel_elements(tiles, depth, N) * static_cast<Index>(sizeof(T)));
-  T* const packed = reinterpret_cast<T*>(workspace.shared());
-  const MatrixColumns<T> columns{B, ldb, trans_b};
-  const Index panels = ceil_div(N, tiles.cols);
-  for (Index m0 = 0; m0 < M; m0 += at_once) {
-    const RowSplit rows(std::min(at_once, M - m0), tiles.rows);
-    pack_matrix_rows(trans_a ? A + m0 : A + m0 * lda, lda, trans_a, rows, depth, packed);
-    const PackedRows<T> a{packed, rows, depth};
-    Epilogue<T> e = epilogue;
-    if (e.bias_row) e.bias_row += m0;
-    const Index work = rows.rows * std::max<Index>(1, K);
-    const Index wanted = std::min<Index>(32, 1 + (work > (Index{1} << 50) / N ? 32 : work * N / 1000000));
-    const TaskGrid grid(rows.tiles, panels, wanted);
-    parallel_for(grid.tasks(), 1, [&](Index begin, Index end) {
-      const Workspace::Task task(workspace);
-      for (Index t = begin; t < end; ++t) {
-        const Index row = t % grid.row_tasks * grid.row_tiles, col = t / grid.row_tasks * grid.col_panels * tiles.cols;
-        multiply_columns(tiles, a, row, std::min(rows.tiles, row + grid.row_tiles), columns, col,
-                         std::min(N, col + grid.col_panels * tiles.cols), C + m0 * ldc, ldc, e,
-                         reinterpret_cast<T*>(task.data()));
-      }
-    });
-  }
+  const MatrixRows<T> a{A, lda, trans_a};
+  const MatrixColumns<T> b{B, ldb, trans_b};
+  if (M > 2 * N && M > 8 * tiles.rows) gemm_shared_columns(tiles, M, N, depth, a, b, C, ldc, epilogue);
+  else gemm_shared_rows(tiles, M, N, depth, a, b, C, ldc, epilogue);
 }
 
 /// For each i < batch, gemm of A + i stride_a, B + i stride_b into C + i stride_c. A stride of 0 repeats A or B.
@@ -75,8 +139,9 @@ void gemm_batched(Cpu cpu, bool trans_a, bool trans_b, Index batch, Index M, Ind
     const Workspace::Task task(workspace);
     T* const packed = reinterpret_cast<T*>(task.data());
     for (Index i = begin; i < end; ++i) {
-      if (i == begin || stride_a != 0) pack_matrix_rows(A + i * stride_a, lda, trans_a, rows, depth, packed);
-      multiply_columns(tiles, PackedRows<T>{packed, rows, depth}, 0, rows.tiles,
+      if (i == begin || stride_a != 0)
+        pack_all_rows(MatrixRows<T>{A + i * stride_a, lda, trans_a}, 0, rows, depth, 0, depth.blocks, packed);
+      multiply_columns(tiles, PackedRows<T>{packed, rows, depth, 0, depth.blocks}, 0, rows.tiles,
                        MatrixColumns<T>{B + i * stride_b, ldb, trans_b}, 0, N, C + i * stride_c, ldc, epilogue,
                        packed + M * K);
     }

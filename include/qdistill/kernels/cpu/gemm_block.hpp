@@ -49,27 +49,40 @@ struct DepthSplit {
   Index begin(Index i) const noexcept { return std::min(depth, i * block); }
 };
 
-/// The left factor, packed: for each block of the sum, for each tile, block x height elements.
+/// The left factor, packed: for each block [first, last) of the sum, for each tile, block x height elements.
 template <class T>
 struct PackedRows {
   const T* data;
   RowSplit rows;
   DepthSplit depth;
-  const T* block(Index i) const noexcept { return data + depth.begin(i) * rows.rows; }
+  Index first, last;
+  const T* block(Index i) const noexcept { return data + (depth.begin(i) - depth.begin(first)) * rows.rows; }
 };
 
-/// Packs the rows of a matrix: element (i, k) is src[i * stride + k], or src[k * stride + i] where `transposed`.
+/// The left factor as a matrix: element (i, k) is data[i * stride + k], or data[k * stride + i] where `transposed`.
 template <class T>
-void pack_matrix_rows(const T* src, Index stride, bool transposed, const RowSplit& rows, const DepthSplit& depth,
-                      T* out) {
+struct MatrixRows {
+  const T* data;
+  Index stride;
+  bool transposed;
+
+  /// panel[k * rows + i], for rows [i, i + rows) and the k elements of the sum from k0.
+  void pack(Index k0, Index k, Index i, Index rows, T* panel) const {
+    if (transposed) pack_rows(data + k0 * stride + i, stride, rows, k, panel, rows);
+    else pack_transposed(data + i * stride + k0, stride, rows, k, panel, rows);
+  }
+};
+
+/// Packs rows [i0, i0 + rows.rows) for the blocks [first, last) of the sum, as PackedRows reads them.
+template <class T, class Rows>
+void pack_all_rows(const Rows& source, Index i0, const RowSplit& rows, const DepthSplit& depth, Index first, Index last,
+                   T* out) {
   const Index grain = std::max<Index>(1, 65536 / std::max<Index>(1, depth.block * 14));
-  parallel_for(depth.blocks * rows.tiles, grain, [&](Index begin, Index end) {
+  parallel_for((last - first) * rows.tiles, grain, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      const Index k0 = depth.begin(i / rows.tiles), k = depth.begin(i / rows.tiles + 1) - k0;
+      const Index kb = first + i / rows.tiles, k0 = depth.begin(kb), k = depth.begin(kb + 1) - k0;
       const Index r0 = rows.begin(i % rows.tiles), r = rows.begin(i % rows.tiles + 1) - r0;
-      T* to = out + k0 * rows.rows + r0 * k;
-      if (transposed) pack_rows(src + k0 * stride + r0, stride, r, k, to, r);
-      else pack_transposed(src + r0 * stride + k0, stride, r, k, to, r);
+      source.pack(k0, k, i0 + r0, r, out + (k0 - depth.begin(first)) * rows.rows + r0 * k);
     }
   });
 }
@@ -88,6 +101,19 @@ struct MatrixColumns {
   /// The panel where it lies, rows `stride` apart, if the tile can read it there.
   const T* in_place(Index k0, Index j) const noexcept { return transposed ? nullptr : data + k0 * stride + j; }
 };
+
+/// The arguments of a panel of C that starts at column j: where it is written and what its epilogue does in block kb.
+template <class T>
+TileArgs<T> tile_args(const Epilogue<T>& e, Index kb, bool last, T* c, Index ldc, Index j, Index cols) {
+  TileArgs<T> args;
+  args.c = c + j, args.ldc = ldc, args.cols = cols;
+  args.load = kb > 0 || (e.write == Write::add && !e.relu);
+  if (last) {
+    args.bias_row = e.bias_row, args.bias_col = e.bias_col ? e.bias_col + j : nullptr;
+    args.relu = e.relu, args.add = e.relu && e.write == Write::add;
+  }
+  return args;
+}
 
 /// One panel of columns (`args`: k, b, ldb, c at row 0, ldc, cols, biases, flags) against the row tiles [begin, end).
 template <class T>
@@ -125,19 +151,13 @@ void multiply_columns(const TileSet<T>& tiles, const PackedRows<T>& a, Index beg
       std::max<Index>(1, row_bytes / std::max<Index>(1, a.depth.block * tiles.rows * static_cast<Index>(sizeof(T))));
   for (Index g0 = j0; g0 < j1; g0 += group * nr) {
     const Index g1 = std::min(j1, g0 + group * nr);
-    for (Index kb = 0; kb < a.depth.blocks; ++kb) {
+    for (Index kb = a.first; kb < a.last; ++kb) {
       const Index k0 = a.depth.begin(kb), k = a.depth.begin(kb + 1) - k0;
       const bool last = kb + 1 == a.depth.blocks;
       for (Index t0 = begin; t0 < end; t0 += height) {
         for (Index j = g0; j < g1; j += nr) {
-          TileArgs<T> args;
-          args.cols = std::min(nr, g1 - j);
-          args.k = k, args.ldb = nr, args.c = c + j, args.ldc = ldc;
-          args.load = kb > 0 || (e.write == Write::add && !e.relu);
-          if (last) {
-            args.bias_row = e.bias_row, args.bias_col = e.bias_col ? e.bias_col + j : nullptr;
-            args.relu = e.relu, args.add = e.relu && e.write == Write::add;
-          }
+          TileArgs<T> args = tile_args(e, kb, last, c, ldc, j, std::min(nr, g1 - j));
+          args.k = k, args.ldb = nr;
           const T* direct = args.cols == nr && end - begin <= 2 ? columns.in_place(k0, j) : nullptr;
           T* panel = panels + (j - g0) * a.depth.block;
           if (direct) {
@@ -159,12 +179,14 @@ struct TaskGrid {
   Index col_tasks = 1, col_panels = 1;  ///< panels of a task
   Index tasks() const noexcept { return row_tasks * col_tasks; }
 
-  /// About `wanted` tasks for `tiles` x `panels` tiles. Columns are cut first: a row cut packs them again.
+  /// About `wanted` tasks for `tiles` x `panels` tiles. Rows are cut into runs of 24 tiles first, which leave the cost
+  /// of packing the columns once more for each run below 1 %; then columns; only then into shorter runs.
   TaskGrid(Index tiles, Index panels, Index wanted) noexcept {
-    col_panels = std::max<Index>(1, panels / std::max<Index>(1, wanted));
+    const Index runs = std::max<Index>(1, std::min(wanted, tiles / 24));
+    col_panels = std::max<Index>(1, panels * runs / std::max<Index>(1, wanted));
     col_tasks = ceil_div(panels, col_panels);
-    row_tiles = tiles;
-    if (col_tasks < wanted) row_tiles = std::max<Index>(std::min<Index>(tiles, 4), tiles * col_tasks / wanted);
+    const Index cuts = std::max(runs, std::min(ceil_div(wanted, col_tasks), ceil_div(tiles, 4)));
+    row_tiles = std::max<Index>(1, ceil_div(tiles, cuts));
     row_tasks = ceil_div(tiles, row_tiles);
   }
 };

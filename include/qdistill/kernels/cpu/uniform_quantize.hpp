@@ -1,0 +1,236 @@
+/// Bucketed uniform quantization, one pass over memory (Polino, Pascanu, Alistarh 2018, section 2).
+///
+///   v: n values, cut into buckets of `bucket_size` consecutive ones (the last may be short; 0: one bucket)
+///   linear:            alpha = max - min, beta = min of the bucket;  z = (v - beta) / alpha
+///   absmax, absnorm:   alpha = largest magnitude or 2-norm;          z = |v| / alpha, the sign is kept
+///   q = alpha round(z (s - 1)) / (s - 1) + beta,  s levels, half to even
+///
+/// A scale below 1e-10 becomes 1, so that a constant bucket comes back exactly. Each bucket is read once from memory
+/// (its range and its rounding both work in L1) and written once. The formula itself is in
+/// encoding/uniform_formula.hpp, shared with every decoder.
+#pragma once
+
+#include <cmath>
+#include <optional>
+
+#include "qdistill/core/device.hpp"
+#include "qdistill/core/memory.hpp"
+#include "qdistill/core/random.hpp"
+#include "qdistill/core/write.hpp"
+#include "qdistill/encoding/encoding.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::kernels {
+
+/// What is quantized and how; the fields are those of quant::Uniform, resolved.
+template <class T>
+struct UniformRule {
+  Index levels = 16;      ///< s, at least 2
+  Index bucket_size = 0;  ///< 0: one bucket
+  Scaling scaling = Scaling::linear;
+  T mean = 0;                   ///< subtracted first, added back at the end
+  T max_element = 0;            ///< then clamped to [-m, m]; 0: not
+  bool stochastic = false;      ///< level = floor(z (s-1)) + [u <= fraction]
+  RandomStream stream = {};     ///< u of element i is its number i
+  const T* uniforms = nullptr;  ///< u given instead (tests)
+};
+
+/// Where the results go; null pointers are skipped.
+template <class T>
+struct UniformResult {
+  T* values = nullptr;             ///< n
+  std::uint16_t* codes = nullptr;  ///< n; with absmax and absnorm the sign is the bit above the level
+  T* alpha = nullptr;              ///< one per bucket
+  T* beta = nullptr;               ///< one per bucket, 0 with absmax and absnorm
+};
+
+inline Index uniform_buckets(Index n, Index bucket_size) noexcept { return bucket_count(n, bucket_size); }
+
+namespace detail {
+
+/// Smallest and largest of v[0..n), n > 0. Lanes, so that the loop vectorises; the result does not depend on order.
+template <class T>
+QDISTILL_INLINE void range_of(const T* v, Index n, T& lo, T& hi) {
+  constexpr int lanes = 32;
+  T low[lanes], high[lanes];
+  for (int l = 0; l < lanes; ++l) low[l] = high[l] = v[0];
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    QDISTILL_SIMD
+    for (int l = 0; l < lanes; ++l) {
+      const T x = v[i + l];
+      low[l] = x < low[l] ? x : low[l];
+      high[l] = x > high[l] ? x : high[l];
+    }
+  }
+  for (; i < n; ++i) {
+    low[0] = v[i] < low[0] ? v[i] : low[0];
+    high[0] = v[i] > high[0] ? v[i] : high[0];
+  }
+  lo = low[0], hi = high[0];
+  for (int l = 1; l < lanes; ++l) {
+    lo = low[l] < lo ? low[l] : lo;
+    hi = high[l] > hi ? high[l] : hi;
+  }
+}
+
+/// v after mean subtraction and clamping.
+template <class T>
+QDISTILL_INLINE T preprocessed(T v, T mean, T limit) noexcept {
+  v -= mean;
+  if (limit > 0) v = v < -limit ? -limit : v > limit ? limit : v;
+  return v;
+}
+
+/// alpha and beta of v[0..n). `padding` copies of the last value count in a 2-norm, as in the authors' code.
+template <class T>
+QDISTILL_INLINE void bucket_scale(const T* v, Index n, Index padding, const UniformRule<T>& rule, T& alpha, T& beta) {
+  beta = 0;
+  if (rule.scaling == Scaling::absnorm) {
+    double sum = 0;
+    for (Index i = 0; i < n; ++i) {
+      const auto x = static_cast<double>(preprocessed(v[i], rule.mean, rule.max_element));
+      sum += x * x;
+    }
+    const auto last = static_cast<double>(preprocessed(v[n - 1], rule.mean, rule.max_element));
+    alpha = static_cast<T>(std::sqrt(sum + static_cast<double>(padding) * last * last));
+  } else {
+    T lo, hi;
+    range_of(v, n, lo, hi);  // clamping and the shift by the mean are monotone, so they commute with min and max
+    lo = preprocessed(lo, rule.mean, rule.max_element), hi = preprocessed(hi, rule.mean, rule.max_element);
+    if (rule.scaling == Scaling::linear) alpha = hi - lo, beta = lo;
+    else alpha = -lo > hi ? -lo : hi;
+  }
+  if (!(alpha >= T(1e-10)) && !(alpha != alpha)) alpha = 1;
+}
+
+/// Values (and codes) of the elements [begin, end) of a bucket with the given scale.
+template <class T>
+QDISTILL_INLINE void quantize_run(const T* __restrict v, Index begin, Index end, const UniformRule<T>& rule, T alpha,
+                                  T beta, const UniformResult<T>& out) {
+  const T divisor = static_cast<T>(rule.levels - 1);
+  const bool plain = rule.mean == 0 && rule.max_element == 0 && !rule.stochastic && rule.scaling == Scaling::linear;
+  if (plain && out.values && !out.codes) {
+    T* __restrict q = out.values;
+    QDISTILL_SIMD
+    for (Index i = begin; i < end; ++i)
+      q[i] = dequantize<T>(quantize_level<T>(v[i], divisor, alpha, beta), divisor, alpha, beta);
+    return;
+  }
+  const auto sign_bit = static_cast<std::uint16_t>(rule.levels);
+  for (Index i = begin; i < end; ++i) {
+    T x = preprocessed(v[i], rule.mean, rule.max_element);
+    const bool negative = rule.scaling != Scaling::linear && x < 0;
+    if (negative) x = -x;
+    T level;
+    if (rule.stochastic) {
+      const T scaled = (x - beta) / alpha * divisor;
+      const T floor = std::floor(scaled);
+      const T u = rule.uniforms ? rule.uniforms[i] : static_cast<T>(rule.stream.uniform(static_cast<std::uint64_t>(i)));
+      level = floor + (u <= scaled - floor ? T(1) : T(0));
+      level = level < 0 ? T(0) : level > divisor ? divisor : level;
+    } else {
+      level = quantize_level<T>(x, divisor, alpha, beta);
+    }
+    if (out.values) {
+      const T q = dequantize<T>(level, divisor, alpha, beta);
+      const T with_sign = negative ? -q : q;
+      out.values[i] = rule.mean != 0 ? with_sign + rule.mean : with_sign;
+    }
+    if (out.codes)
+      out.codes[i] = static_cast<std::uint16_t>(static_cast<std::uint16_t>(level) | (negative ? sign_bit : 0));
+  }
+}
+
+}  // namespace detail
+
+/// The mean of v, summed in double in fixed blocks.
+template <class T>
+T mean_of(Cpu, const T* v, Index n) {
+  double sum = 0;
+  for (Index i = 0; i < n; ++i) sum += static_cast<double>(v[i]);
+  return n > 0 ? static_cast<T>(sum / static_cast<double>(n)) : T(0);
+}
+
+/// Quantizes n values. Results do not depend on the number of threads. `out.values` may be v itself when there is more
+/// than one bucket or alpha is not wanted afterwards.
+template <class T>
+void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, const UniformResult<T>& out) {
+  if (n <= 0) return;
+  const Index buckets = uniform_buckets(n, rule.bucket_size);
+  if (buckets == 1) {  // one range for all, then the elements in chunks
+    T alpha = 1, beta = 0;
+    if (rule.scaling == Scaling::absnorm || n <= memory_grain) {
+      with_isa([&]() QDISTILL_ISA_BODY { detail::bucket_scale(v, n, 0, rule, alpha, beta); });
+    } else {
+      constexpr Index parts = 64;
+      T low[parts], high[parts];
+      const Index part = (n + parts - 1) / parts;
+      const Index count = (n + part - 1) / part;
+      parallel_for(count, 1, [&](Index begin, Index end) {
+        with_isa([&, begin, end]() QDISTILL_ISA_BODY {
+          for (Index c = begin; c < end; ++c)
+            detail::range_of(v + c * part, (c + 1) * part < n ? part : n - c * part, low[c], high[c]);
+        });
+      });
+      T ends[2 * parts];
+      for (Index c = 0; c < count; ++c) ends[2 * c] = low[c], ends[2 * c + 1] = high[c];
+      detail::bucket_scale(ends, 2 * count, 0, rule, alpha, beta);
+    }
+    if (out.alpha) out.alpha[0] = alpha;
+    if (out.beta) out.beta[0] = beta;
+    if (!out.values && !out.codes) return;
+    parallel_for(n, memory_grain, [&](Index begin, Index end) {
+      with_isa([&, begin, end]() QDISTILL_ISA_BODY { detail::quantize_run(v, begin, end, rule, alpha, beta, out); });
+    });
+    return;
+  }
+  const Index size = rule.bucket_size;
+  const Index per_chunk = size < memory_grain ? memory_grain / size : 1;
+  parallel_for(buckets, per_chunk, [&](Index first, Index last) {
+    with_isa([&, first, last]() QDISTILL_ISA_BODY {
+      for (Index b = first; b < last; ++b) {
+        const Index begin = b * size, end = n - begin < size ? n : begin + size;
+        T alpha = 1, beta = 0;
+        detail::bucket_scale(v + begin, end - begin, size - (end - begin), rule, alpha, beta);
+        if (out.alpha) out.alpha[b] = alpha;
+        if (out.beta) out.beta[b] = beta;
+        if (out.values || out.codes) detail::quantize_run(v, begin, end, rule, alpha, beta, out);
+      }
+    });
+  });
+}
+
+/// The gradient through rounding and scaling ("complicated" in the authors' code): with v01 = (v - beta) / alpha and
+/// q01 its quantized value, dv = g + (e_argmax - e_argmin) * sum over the bucket of g (q01 - v01). argmax and argmin
+/// are the first occurrences. Linear scaling only.
+template <class T>
+void uniform_quantize_backward_full(Cpu, Index n, const T* v, const T* g, T* dv, Write write,
+                                    const UniformRule<T>& rule) {
+  if (n <= 0) return;
+  const Index buckets = uniform_buckets(n, rule.bucket_size);
+  const Index size = buckets == 1 ? n : rule.bucket_size;
+  parallel_for(buckets, size < memory_grain ? memory_grain / size : 1, [&](Index first, Index last) {
+    for (Index b = first; b < last; ++b) {
+      const Index begin = b * size, end = n - begin < size ? n : begin + size;
+      Index low = begin, high = begin;
+      for (Index i = begin; i < end; ++i) {
+        if (v[i] < v[low]) low = i;
+        if (v[i] > v[high]) high = i;
+      }
+      T alpha = 1, beta = 0;
+      detail::bucket_scale(v + begin, end - begin, 0, rule, alpha, beta);
+      const T divisor = static_cast<T>(rule.levels - 1);
+      double sum = 0;
+      for (Index i = begin; i < end; ++i) {
+        const T v01 = (v[i] - rule.mean - beta) / alpha;
+        const T q01 = quantize_level<T>(v[i] - rule.mean, divisor, alpha, beta) / divisor;
+        sum += static_cast<double>(g[i] * (q01 - v01));
+        dv[i] = write == Write::add ? dv[i] + g[i] : g[i];
+      }
+      dv[high] += static_cast<T>(sum);
+      dv[low] -= static_cast<T>(sum);
+    }
+  });
+}
+
+}  // namespace qdistill::inline QDISTILL_ABI::kernels

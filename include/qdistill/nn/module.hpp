@@ -1,0 +1,165 @@
+/// The module tree. A network of one's own:
+///
+///   struct Net : nn::Module<float> {
+///     nn::Conv2d<float>& conv = add("conv", nn::Conv2d<float>(3, 8, 3, {.padding = 1}));
+///     nn::Linear<float>& fc = add("fc", nn::Linear<float>(8 * 32 * 32, 10));
+///     Tensor<float> forward(const Tensor<float>& x) override { return fc(flatten(relu(conv(x)), 1)); }
+///     int describe(Network& net, int x, const std::string& prefix) const override {   // only needed to pack it
+///       x = net.add("relu", {conv.describe(net, x, prefix + "conv.")});
+///       return fc.describe(net, net.add("flatten", {x}), prefix + "fc.");
+///     }
+///     const char* type() const noexcept override { return "Net"; }
+///   };
+#pragma once
+
+#include <vector>
+
+#include "qdistill/encoding/network.hpp"
+#include "qdistill/nn/parameter.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::nn {
+
+template <class T>
+struct NamedParameter {
+  std::string name;  ///< "conv1.weight"
+  ParameterPtr<T> parameter;
+};
+
+/// A tensor that is part of the state but not trained: running statistics (T) or a count (Index).
+template <class T>
+struct NamedBuffer {
+  std::string name;
+  std::shared_ptr<Tensor<T>> values;
+  std::shared_ptr<Tensor<Index>> count;  ///< one of the two is set
+};
+
+template <class T>
+class Module {
+ public:
+  Module() = default;
+  Module(Module&&) noexcept = default;
+  Module& operator=(Module&&) noexcept = default;
+  virtual ~Module() = default;
+
+  virtual Tensor<T> forward(const Tensor<T>& x) = 0;
+  Tensor<T> operator()(const Tensor<T>& x) { return forward(x); }
+
+  /// The class's name, for summaries and errors.
+  virtual const char* type() const noexcept = 0;
+  /// Appends this module's operations to `network`, reading value `input`; returns the value of its result. `prefix` is
+  /// the module's own name with a dot, for tensor names. Throws ValueError naming the class if it can't be packed.
+  virtual int describe(Network& network, int input, const std::string& prefix) const {
+    (void)network, (void)input;
+    fail("describe", "got a module of type ", type(), " at '", prefix,
+         "', which does not describe itself, so it can't be packed. HINT: override describe()");
+  }
+
+  /// Switches this module and all below it between training and evaluation.
+  void train(bool on = true) {
+    training_ = on;
+    for (auto& child : children_) child.module->train(on);
+  }
+  void eval() { train(false); }
+  bool training() const noexcept { return training_; }
+  Phase phase() const noexcept { return training_ ? Phase::train : Phase::eval; }
+
+  /// All parameters in registration order, depth first, as PyTorch names them. One that several modules share comes
+  /// once, under its first name.
+  std::vector<NamedParameter<T>> named_parameters() const {
+    std::vector<NamedParameter<T>> out;
+    collect_parameters("", out);
+    return out;
+  }
+  std::vector<NamedBuffer<T>> named_buffers() const {
+    std::vector<NamedBuffer<T>> out;
+    collect_buffers("", out);
+    return out;
+  }
+  struct Child {
+    std::string name;
+    std::shared_ptr<Module> module;
+  };
+  const std::vector<Child>& children() const noexcept { return children_; }
+  /// Own parameters and buffers, without those of children.
+  const std::vector<NamedParameter<T>>& own_parameters() const noexcept { return parameters_; }
+  const std::vector<NamedBuffer<T>>& own_buffers() const noexcept { return buffers_; }
+
+  /// The leaf tensors that an optimizer trains: all parameters, or what their parametrizations store instead.
+  std::vector<Tensor<T>> parameters() const {
+    std::vector<Tensor<T>> out;
+    for (const auto& [name, p] : named_parameters()) {
+      if (!p->parametrization()) {
+        out.push_back(p->data());
+        continue;
+      }
+      for (const StoredTensor<T>& s : p->parametrization()->stored())
+        if (s.trained) out.push_back(s.tensor);
+    }
+    return out;
+  }
+  void zero_grad() const {
+    for (const Tensor<T>& p : parameters()) p.zero_grad();
+  }
+  /// Elements of all parameters.
+  Index parameter_count() const {
+    Index n = 0;
+    for (const auto& p : named_parameters()) n += p.parameter->data().numel();
+    return n;
+  }
+
+ protected:
+  /// Registers a child and returns it. The child lives on the heap, so the reference stays good when this moves.
+  template <class M>
+  M& add(std::string name, M module) {
+    auto child = std::make_shared<M>(std::move(module));
+    M& reference = *child;
+    add(std::move(name), std::shared_ptr<Module>(std::move(child)));
+    return reference;
+  }
+  void add(std::string name, std::shared_ptr<Module> child) {
+    for (const Child& c : children_) check(c.name != name, "module", "got a second child named '", name, "'");
+    children_.push_back({std::move(name), std::move(child)});
+  }
+  ParameterPtr<T> add_parameter(std::string name, Tensor<T> data, Kind kind) {
+    return add_parameter(std::move(name), std::make_shared<Parameter<T>>(std::move(data), kind));
+  }
+  /// Registers a parameter that may belong to another module too.
+  ParameterPtr<T> add_parameter(std::string name, ParameterPtr<T> parameter) {
+    parameters_.push_back({std::move(name), parameter});
+    return parameter;
+  }
+  std::shared_ptr<Tensor<T>> add_buffer(std::string name, Tensor<T> values) {
+    auto p = std::make_shared<Tensor<T>>(std::move(values));
+    buffers_.push_back({std::move(name), p, nullptr});
+    return p;
+  }
+  std::shared_ptr<Tensor<Index>> add_count(std::string name) {
+    auto p = std::make_shared<Tensor<Index>>(Tensor<Index>::scalar(0));
+    buffers_.push_back({std::move(name), nullptr, p});
+    return p;
+  }
+
+ private:
+  void collect_parameters(const std::string& prefix, std::vector<NamedParameter<T>>& out) const {
+    for (const auto& p : parameters_) {
+      bool seen = false;
+      for (const auto& o : out) seen = seen || o.parameter == p.parameter;
+      if (!seen) out.push_back({prefix + p.name, p.parameter});
+    }
+    for (const Child& c : children_) c.module->collect_parameters(prefix + c.name + '.', out);
+  }
+  void collect_buffers(const std::string& prefix, std::vector<NamedBuffer<T>>& out) const {
+    for (const auto& b : buffers_) {
+      bool seen = false;
+      for (const auto& o : out) seen = seen || (b.values && o.values == b.values) || (b.count && o.count == b.count);
+      if (!seen) out.push_back({prefix + b.name, b.values, b.count});
+    }
+    for (const Child& c : children_) c.module->collect_buffers(prefix + c.name + '.', out);
+  }
+  std::vector<NamedParameter<T>> parameters_;
+  std::vector<NamedBuffer<T>> buffers_;
+  std::vector<Child> children_;
+  bool training_ = true;
+};
+
+}  // namespace qdistill::inline QDISTILL_ABI::nn

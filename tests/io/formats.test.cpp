@@ -1,0 +1,61 @@
+/// The files in tests/formats: one packed file per format version and coding, which must load for ever, and files that
+/// PyTorch 1.13 and the safetensors package wrote.
+#include <catch2/catch.hpp>
+
+#include "../formats/formats_model.hpp"
+#include "qdistill/io/packed.hpp"
+
+using namespace qdistill;
+
+namespace {
+
+std::string formats_path(const std::string& file) {
+#if defined(QDISTILL_TEST_DIR)
+  return std::string(QDISTILL_TEST_DIR) + "/formats/" + file;
+#else
+  return "tests/formats/" + file;
+#endif
+}
+
+}  // namespace
+
+TEST_CASE("formats: packed files of version 1 load", "[io][packed][formats]") {
+  const io::PackedModel expected = formats_model();
+  for (const char* file : {"packed_v1_plain.safetensors", "packed_v1_huffman.safetensors"}) {
+    CAPTURE(file);
+    const io::PackedModel model = io::load_packed(formats_path(file));
+    CHECK(model.network == expected.network);
+    CHECK(model.info == expected.info);
+    REQUIRE(model.tensors.size() == expected.tensors.size());
+    for (const auto& [name, encoding] : expected.tensors) {
+      CAPTURE(name);
+      CHECK(model.tensors.at(name).shape == encoding.shape);
+      CHECK(decode_ref(model.tensors.at(name)) == decode_ref(encoding));
+    }
+  }
+  CHECK(io::load_safetensors(formats_path("packed_v1_huffman.safetensors")).has("qdistill.huffman.4"));
+  // The values, and not only the code of today on both sides.
+  const auto model = io::load_packed(formats_path("packed_v1_plain.safetensors"));
+  CHECK(decode_ref(model.tensors.at("conv.bias")) == std::vector<float>{0.5f, -0.25f, 0.0f, 1.5f});
+}
+
+TEST_CASE("formats: files written by PyTorch are read", "[io][safetensors][formats]") {
+  const auto state = io::load_safetensors(formats_path("pytorch_state_dict.safetensors"));
+  CHECK(state.metadata().at("format") == "pt");
+  REQUIRE(state.tensors().size() == 9);
+  CHECK(state.at("0.weight").shape == std::vector<Index>{4, 3, 3, 3});
+  CHECK(state.at("4.weight").shape == std::vector<Index>{5, 144});
+  CHECK(state.values<std::int64_t>("1.num_batches_tracked") == std::vector<std::int64_t>{3});
+  CHECK(state.at("1.num_batches_tracked").shape.empty());
+
+  const auto types = io::load_safetensors(formats_path("pytorch_dtypes.safetensors"));
+  CHECK(types.values<float>("half") == std::vector<float>{1, -2.5f, 65504});
+  CHECK(types.values<float>("brain") == std::vector<float>{1.5f, -3});
+  CHECK(types.values<std::uint8_t>("flags") == std::vector<std::uint8_t>{1, 0});
+  CHECK(types.values<std::int8_t>("bytes") == std::vector<std::int8_t>{-1, 127});
+  CHECK(types.values<double>("double") == std::vector<double>{0.1});
+  CHECK(types.values<std::int16_t>("short") == std::vector<std::int16_t>{-300});
+  CHECK(types.values<std::int32_t>("int") == std::vector<std::int32_t>{7});
+  CHECK(types.values<std::uint8_t>("u8") == std::vector<std::uint8_t>{255});
+  CHECK(types.values<float>("empty").empty());
+}
