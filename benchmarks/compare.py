@@ -74,7 +74,8 @@ def run(command, timeout, env=None):
         raise Failed(f"{name}: took longer than {timeout:.0f} s") from e
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        raise Failed(f"{name}: exit code {done.returncode}: {lines[-1][:200]}")
+        last = re.sub(r"(?<![\w:/])/\S*/", "", lines[-1])[:200]  # what is written names no folder of this machine
+        raise Failed(f"{name}: exit code {done.returncode}: {last}")
     return done.stdout
 
 
@@ -84,12 +85,15 @@ def threads_of(name, default):
     return int(m.group(1)) if m else default
 
 
+def short_name(name):
+    """Our case without its threads and without what Google Benchmark appends to it."""
+    plain = re.sub(r"/(threads|iterations|repeats|min_time|min_warmup_time):[^/]*", "", name)
+    return re.sub(r"/(real_time|process_time|manual_time)", "", plain)
+
+
 def peer_case(name):
     """The peer's name of our case: `step/teacher_train/threads:2` is `teacher_train`, `gemm/1024` is `gemm_1024`."""
-    plain = re.sub(r"/(threads|iterations|repeats|min_time|min_warmup_time):[^/]*", "", name)
-    plain = re.sub(r"/(real_time|process_time|manual_time)", "", plain)
-    plain = re.sub(r"^step/", "", plain)
-    return plain.replace("/", "_")
+    return re.sub(r"^step/", "", short_name(name)).replace("/", "_")
 
 
 def run_ours(binary, name, args):
@@ -216,8 +220,7 @@ def table_of(rows, plain):
         counter = COUNTERS.get(unit, "")
         has_rate = bool(counter) and all(counter in o for o in row["ours"])
         peer = [quantity(row[j], "rate" if has_rate else "", unit) for j in ("tuned", "plain")]
-        name = re.sub(r"/threads:\d+", "", row["name"])
-        cells = [name, str(row["threads"]), quantity(row["ours"], counter if has_rate else "", unit),
+        cells = [short_name(row["name"]), str(row["threads"]), quantity(row["ours"], counter if has_rate else "", unit),
                  peer[0] if row["tuned"] else row["note"].split(":")[0] or "–", *spread(row["tuned_ratio"])]
         if plain:
             cells += [peer[1], spread(row["plain_ratio"])[0]]
@@ -249,6 +252,13 @@ def cpu_model():
     return platform.processor() or platform.machine()
 
 
+def system_name():
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (AttributeError, OSError, KeyError):
+        return platform.system()
+
+
 def git_commit():
     try:
         commit = run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], 10).strip()
@@ -270,7 +280,7 @@ def document(rows, context, notes, args, image):
     command += [f"--rounds {args.rounds} --iters {args.iters} --min-time {args.min_time:g}"]
     facts = [
         ("date", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
-        ("machine", f"{cpu_model()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}"),
+        ("machine", f"{cpu_model()}, {os.cpu_count()} processors, {system_name()}"),
         ("qdistill", "commit " + git_commit() + (f"; {own}" if own else "")),
         ("peer", ", ".join(peers) or "none"),
         ("command", f"`{' '.join(command)}`"),
@@ -310,10 +320,10 @@ def bars(rows):
          f'height="{height}" role="img" aria-label="Speed of qdistill relative to PyTorch">',
          "<style>.qb{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
          ".qb .bg{fill:#fff}.qb text{fill:#1f2328}.qb .m{fill:#5b626b}.qb .h{font-size:15px;font-weight:600}"
-         ".qb .g{stroke:#e1e4e8}.qb .one{stroke:#1f2328;stroke-width:1.5}.qb .b{fill:#0072b2}.qb .s{fill:#c2702c}"
+         ".qb .g{stroke:#e1e4e8}.qb .one{stroke:#1f2328;stroke-width:1.5}.qb .b{fill:#1844be}.qb .s{fill:#cc8300}"
          ".qb .e{stroke:#1f2328;fill:none}"
          "@media(prefers-color-scheme:dark){.qb .bg{fill:#14171c}.qb text{fill:#e6e8eb}.qb .m{fill:#a3abb5}"
-         ".qb .g{stroke:#2c323a}.qb .one{stroke:#e6e8eb}.qb .b{fill:#3d95cf}.qb .s{fill:#d98a4a}.qb .e{stroke:#e6e8eb}}"
+         ".qb .g{stroke:#2c323a}.qb .one{stroke:#e6e8eb}.qb .b{fill:#4f95fb}.qb .s{fill:#e77b34}.qb .e{stroke:#e6e8eb}}"
          "</style>",
          f'<rect class="bg" width="{width}" height="{height}"/>',
          '<text x="16" y="24" class="h">Speed relative to PyTorch (tuned) on the same machine</text>',
@@ -327,7 +337,7 @@ def bars(rows):
         y = top + step * i
         r = row["tuned_ratio"]
         middle = statistics.median(r)
-        name = re.sub(r"/threads:\d+", "", row["name"]) + f", {row['threads']} thread" + "s" * (row["threads"] != 1)
+        name = short_name(row["name"]) + f", {row['threads']} thread" + "s" * (row["threads"] != 1)
         name = name if len(name) <= 34 else name[:33] + "…"
         s.append(f'<text x="{left - 10}" y="{y + 15}" text-anchor="end">{html.escape(name)}</text>')
         s.append(f'<rect class="{"b" if middle >= 1 else "s"}" x="{left}" y="{y + 3}" width="{x(middle) - left:.1f}" '

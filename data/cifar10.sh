@@ -10,6 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 set_dir=cifar-10-batches-bin
 archive=cifar-10-binary.tar.gz
+md5=c32a1d4ab5d03f1284b67883e8d87530
 url=https://www.cs.toronto.edu/~kriz/$archive
 sums='cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5  data_batch_1.bin
 a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed  data_batch_2.bin

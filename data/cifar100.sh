@@ -10,6 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 set_dir=cifar-100-binary
 archive=cifar-100-binary.tar.gz
+md5=03b5dce01913d631647c71ecec9e9cb8
 url=https://www.cs.toronto.edu/~kriz/$archive
 sums='f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29  train.bin
 d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a  test.bin'

@@ -10,20 +10,24 @@ sha256_check() {
   if command -v sha256sum >/dev/null 2>&1; then sha256sum -c -; else shasum -a 256 -c -; fi
 }
 
+md5_of() {
+  if command -v md5sum >/dev/null 2>&1; then md5sum <"$1" | cut -d ' ' -f 1; else md5 -q "$1"; fi
+}
+
 # download URL FILE: writes FILE whole or not at all.
 download() {
   say "downloading $1"
   if command -v curl >/dev/null 2>&1; then
-    curl --fail --location --retry 2 --connect-timeout 20 --silent --show-error --output "$2.part" "$1" || return 1
+    curl --fail --location --retry 2 --connect-timeout 20 --silent --show-error --output "$2.part" "$1" || { rm -f "$2.part"; return 1; }
   elif command -v wget >/dev/null 2>&1; then
-    wget --tries=3 --timeout=20 --no-verbose --output-document="$2.part" "$1" || return 1
+    wget --tries=3 --timeout=20 --no-verbose --output-document="$2.part" "$1" || { rm -f "$2.part"; return 1; }
   else
     die "neither curl nor wget is installed. HINT: install one of them (Debian: apt-get install curl)"
   fi
   mv "$2.part" "$2"
 }
 
-# no_network WHERE WHAT: the message when nothing could be downloaded.
+# no_network FOLDER FILE: ends with what to do when nothing could be downloaded.
 no_network() {
   die "could not download the set: is there a network? HINT: put $2 into $1 by hand and run this script again"
 }
@@ -33,8 +37,8 @@ need() {
   for c in "$@"; do command -v "$c" >/dev/null 2>&1 || die "the command $c is missing. HINT: install it"; done
 }
 
-# fetch_archive FOLDER: brings $archive from $url, unpacks it beside the goal, checks it against $sums, and only then
-# moves it to FOLDER/$set_dir.
+# fetch_archive FOLDER: brings $archive from $url, or takes it from FOLDER if it lies there, unpacks it beside the goal,
+# checks it, and only then moves it to FOLDER/$set_dir. The archive's official md5 or the files' sha256 must be right.
 fetch_archive() {
   need tar gzip
   mkdir -p "$1"
@@ -42,23 +46,21 @@ fetch_archive() {
     say "$1/$set_dir is there and its checksums are right"
     return 0
   fi
-  if [ ! -f "$1/$archive" ]; then
-    download "$url" "$1/$archive" || no_network "$1" "$archive from $url"
-  fi
-  work=$1/.$set_dir.unpacking
+  work=$1/.$set_dir.part
   rm -rf "$work"
   mkdir "$work"
   trap 'rm -rf "$work"' EXIT
-  if ! tar -xzf "$1/$archive" -C "$work"; then
-    rm -f "$1/$archive"
-    die "$archive is damaged and was removed. HINT: run this script again"
+  trap 'exit 130' INT TERM
+  file=$1/$archive
+  if [ ! -f "$file" ]; then
+    file=$work/$archive
+    download "$url" "$file" || no_network "$1" "$archive from $url"
   fi
-  if ! verified "$work/$set_dir" "$sums"; then
-    rm -f "$1/$archive"
-    die "the files in $archive do not have the expected checksums; the archive was removed. HINT: run this script again"
+  tar -xzf "$file" -C "$work" || die "$file is damaged. HINT: remove it and run this script again"
+  if ! verified "$work/$set_dir" "$sums" && [ "$(md5_of "$file")" != "$md5" ]; then
+    die "the files in $file do not have the expected checksums. HINT: remove it and run this script again"
   fi
   rm -rf "${1:?}/$set_dir"
   mv "$work/$set_dir" "$1/$set_dir"
-  rm -f "$1/$archive"
   say "$1/$set_dir is ready"
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "qdistill/core/random.hpp"
+#include "qdistill/kernels/cpu/conv_data.hpp"
 #include "qdistill/kernels/cpu/conv_weights.hpp"
 
 using namespace qdistill;

@@ -31,6 +31,8 @@ inline constexpr CifarLayout cifar100_test_layout{"cifar100", "HINT: run data/ci
 
 inline void check_cifar_size(const CifarLayout& layout, std::string_view file, Index size) {
   const Index record = layout.record();
+  constexpr Index most = Index{1} << 32;
+  check<FileError>(size <= most, layout.op, file, ": ", size, " bytes, expected at most ", most, ". ", layout.hint);
   if (size > 0 && size % record == 0) return;
   const std::string cut = size > 0 ? text("; the record that begins at byte ", size / record * record, " is cut") : "";
   fail<FileError>(layout.op, file, ": ", size, " bytes, expected ", layout.official_count * record,

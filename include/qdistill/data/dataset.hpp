@@ -56,9 +56,9 @@ struct ImagePixels {
 
 namespace detail {
 
-template <class I>
-concept ImageOf = std::convertible_to<I, std::span<const std::uint8_t>> ||
-    std::convertible_to<I, std::span<const float>> || std::same_as<I, ImagePixels>;
+template <class Pixels>
+concept ImageOf = std::convertible_to<Pixels, std::span<const std::uint8_t>> ||
+    std::convertible_to<Pixels, std::span<const float>> || std::same_as<Pixels, ImagePixels>;
 
 }  // namespace detail
 
@@ -220,7 +220,11 @@ struct ImageSet {
     if (i < 0 || n <= 0 || (i + 1) * n > static_cast<Index>(pixels.size())) return {};
     return {pixels.data() + i * n, static_cast<std::size_t>(n)};
   }
-  Index label(Index i) const { return labels[static_cast<std::size_t>(i)]; }
+  /// Label of image i. Throws ValueError for an index outside 0 .. size() - 1.
+  Index label(Index i) const {
+    check(i >= 0 && i < size(), "image_set", "got image ", i, ", expected 0 to ", size() - 1);
+    return labels[static_cast<std::size_t>(i)];
+  }
 };
 
 /// A dataset over the caller's own memory, which must outlive it. P: std::uint8_t or float, L: any integer.

@@ -256,8 +256,9 @@ class HuffmanCode {
     table_.assign(std::size_t{1} << table_bits, Entry{});
     if (used_.size() < 2) return;
     sorted_ = used_;
-    std::stable_sort(sorted_.begin(), sorted_.end(),
-                     [&](std::uint16_t a, std::uint16_t b) { return lengths_[a] < lengths_[b]; });
+    std::sort(sorted_.begin(), sorted_.end(), [&](std::uint16_t a, std::uint16_t b) {
+      return lengths_[a] != lengths_[b] ? lengths_[a] < lengths_[b] : a < b;
+    });
     std::uint64_t codeword = 0;
     std::size_t at = 0;
     for (int length = 1; length <= huffman_max_length; ++length) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qdistill/kernels/cpu/conv.hpp"
+#include "qdistill/kernels/cpu/conv_data.hpp"
 #include "qdistill/kernels/cpu/conv_weights.hpp"
 #include "qdistill/ops/conv_options.hpp"
 #include "qdistill/ops/linear.hpp"

@@ -56,16 +56,18 @@ inline std::string fitted(std::string_view s, double width, double size) {
 constexpr int colors = 6;
 constexpr int markers = 8;
 
-/// The style sheet: classes qp-* only, so that it can stand in a page beside others. Colours after Okabe and Ito
-/// ("Color universal design", 2008), darkened or lightened until each has a contrast of 3 or more on its background.
+/// The style sheet: classes qp-* only, so that it can stand in a page beside others. The colours start from Okabe and
+/// Ito's ("Color universal design", 2008), moved until each has a contrast of at least 3 on its background and any two
+/// lie 27 or more apart (CIE 1976 difference) in normal sight and in simulated protanopia, deuteranopia and tritanopia
+/// (Machado, Oliveira, Fernandes 2009).
 inline std::string style() {
-  const std::array<const char*, colors> light{"#0072b2", "#d55e00", "#008a63", "#a8448a", "#8a6a00", "#555b66"};
-  const std::array<const char*, colors> dark{"#56b4e9", "#f5893d", "#2ec99b", "#e28fc6", "#e3c02b", "#b6bcc6"};
+  const std::array<const char*, colors> light{"#1844be", "#b23d23", "#009b78", "#885391", "#cc8300", "#33373d"};
+  const std::array<const char*, colors> dark{"#4f95fb", "#e77b34", "#40e997", "#c281b9", "#ffe322", "#d6edf2"};
   std::string s =
       "<style>.qp{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px}"
       ".qp-bg{fill:#ffffff}.qp-t{fill:#1f2328}.qp-m{fill:#5b626b}.qp-h{font-size:15px;font-weight:600}"
-      ".qp-g{stroke:#e1e4e8;fill:none}.qp-i{stroke-opacity:.5}.qp-a{stroke:#8b929b;fill:none}.qp-f{stroke:#5b626b;fill:"
-      "none}"
+      ".qp-g{stroke:#e1e4e8;fill:none}.qp-i{stroke-opacity:.5}.qp-a{stroke:#8b929b;fill:none}"
+      ".qp-f{stroke:#5b626b;fill:none}"
       ".qp-o{paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}.qp-k{stroke:#ffffff}";
   const auto palette = [&](const auto& list) {
     for (std::size_t i = 0; i < list.size(); ++i) s += text(".qp-c", i, "{color:", list[i], '}');

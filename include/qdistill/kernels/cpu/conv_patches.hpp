@@ -46,8 +46,19 @@ struct PatchGeometry {
 /// The patches of one group of x that the taps of the forward convolution see.
 inline PatchGeometry forward_patches(const Conv2dShape& s) noexcept {
   const Index span_h = s.dil_h * (s.KH - 1) + 1, span_w = s.dil_w * (s.KW - 1) + 1, oh = s.out_h(), ow = s.out_w();
-  return {s.C / s.groups, s.H, s.W, s.pad_h, s.pad_w, (oh - 1) * s.stride_h + span_h, (ow - 1) * s.stride_w + span_w,
-          span_h, span_w, s.stride_h, s.stride_w, oh, ow};
+  return {s.C / s.groups,
+          s.H,
+          s.W,
+          s.pad_h,
+          s.pad_w,
+          (oh - 1) * s.stride_h + span_h,
+          (ow - 1) * s.stride_w + span_w,
+          span_h,
+          span_w,
+          s.stride_h,
+          s.stride_w,
+          oh,
+          ow};
 }
 
 /// The offsets of those taps, in the order (c, kh, kw).
@@ -57,6 +68,25 @@ inline void forward_offsets(const Conv2dShape& s, const PatchGeometry& g, Index*
       for (Index kw = 0; kw < s.KW; ++kw) *offsets++ = g.offset(c, kh * s.dil_h, kw * s.dil_w);
 }
 
+/// line[i] = from[i - first] for begin <= i < end, 0 for the rest of i < length. May write zeros up to 15 elements
+/// further: lines are written in order, and the scratch image has a margin.
+template <class T>
+void copy_line(const T* from, Index first, Index begin, Index end, Index length, T* line) {
+  for (Index i = 0; i < begin; ++i) line[i] = 0;
+  if (end > begin) std::memcpy(line + begin, from + begin - first, static_cast<std::size_t>(end - begin) * sizeof(T));
+  for (Index i = end; i < length; ++i) line[i] = 0;
+}
+
+#if QDISTILL_X86
+QDISTILL_TARGET_AVX512 inline void copy_line_avx512(const float* from, Index first, Index begin, Index end,
+                                                    Index length, float* line) {
+  for (Index i = 0; i < length; i += 16) {
+    const __mmask16 lanes = static_cast<__mmask16>(lanes16(end - i) & ~lanes16(begin - i));
+    _mm512_storeu_ps(line + i, _mm512_maskz_loadu_ps(lanes, from + i - first));
+  }
+}
+#endif
+
 /// The image to read patches from: `src` itself, or its copy in `scratch`.
 template <class T>
 const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
@@ -64,6 +94,11 @@ const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
   const Index phase = g.phase(), row = g.row(), stride = g.stride_w;
   T* const image = scratch + PatchGeometry::margin;
   T* to = image;
+  auto copy = copy_line<T>;
+#if QDISTILL_X86
+  if constexpr (std::is_same_v<T, float>)
+    if (active_isa() == Isa::avx512) copy = copy_line_avx512;
+#endif
   for (Index c = 0; c < g.channels; ++c) {
     const T* const plane = src + c * g.src_h * g.src_w;
     for (Index r = 0; r < g.rows; ++r, to += row) {
@@ -79,14 +114,13 @@ const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
         const Index begin = first <= 0 ? 0 : std::min(phase, (first + stride - 1) / stride);
         const Index end = past <= 0 ? begin : std::max(begin, std::min(phase, (past + stride - 1) / stride));
         T* const line = to + p * phase;
-        for (Index i = 0; i < begin; ++i) line[i] = 0;
         const T* const from = plane + h * g.src_w;
         if (stride == 1) {
-          if (end > begin)
-            std::memcpy(line + begin, from + begin - first, static_cast<std::size_t>(end - begin) * sizeof(T));
-        } else {
-          for (Index i = begin; i < end; ++i) line[i] = from[i * stride - first];
+          copy(from, first, begin, end, phase, line);
+          continue;
         }
+        for (Index i = 0; i < begin; ++i) line[i] = 0;
+        for (Index i = begin; i < end; ++i) line[i] = from[i * stride - first];
         for (Index i = end; i < phase; ++i) line[i] = 0;
       }
     }

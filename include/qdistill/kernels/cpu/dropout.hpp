@@ -1,0 +1,95 @@
+/// Dropout: element i is dropped when the stream's uniform number i is below p. The mask is a function of (seed, stream,
+/// i) and is computed anew in the backward pass, which is the same function applied to dy.
+#pragma once
+
+#include "qdistill/core/device.hpp"
+#include "qdistill/core/memory.hpp"
+#include "qdistill/core/random.hpp"
+#include "qdistill/core/write.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::kernels {
+
+/// 64 uniform 32-bit numbers of a stream, from number 64 * batch on: 16 Philox blocks side by side, so that the rounds
+/// vectorise. The same numbers as RandomStream::bits.
+QDISTILL_INLINE void philox_batch(RandomStream stream, std::uint64_t batch, std::uint32_t* out) {
+  constexpr int blocks = 16;
+  std::uint32_t c0[blocks], c1[blocks], c2[blocks], c3[blocks];
+  for (int l = 0; l < blocks; ++l) {
+    const std::uint64_t block = batch * blocks + static_cast<std::uint64_t>(l);
+    c0[l] = static_cast<std::uint32_t>(block), c1[l] = static_cast<std::uint32_t>(block >> 32);
+    c2[l] = static_cast<std::uint32_t>(stream.stream), c3[l] = static_cast<std::uint32_t>(stream.stream >> 32);
+  }
+  std::uint32_t k0 = static_cast<std::uint32_t>(stream.seed), k1 = static_cast<std::uint32_t>(stream.seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    QDISTILL_SIMD
+    for (int l = 0; l < blocks; ++l) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0[l], p1 = std::uint64_t{0xCD9E8D57u} * c2[l];
+      c0[l] = static_cast<std::uint32_t>(p1 >> 32) ^ c1[l] ^ k0;
+      c1[l] = static_cast<std::uint32_t>(p1);
+      c2[l] = static_cast<std::uint32_t>(p0 >> 32) ^ c3[l] ^ k1;
+      c3[l] = static_cast<std::uint32_t>(p0);
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int l = 0; l < blocks; ++l) {
+    out[4 * l] = c0[l], out[4 * l + 1] = c1[l];
+    out[4 * l + 2] = c2[l], out[4 * l + 3] = c3[l];
+  }
+}
+
+/// y[i] (=|+=) x[i] scale where the stream's bits(i) >> 8 is at least `threshold` (p 2^24), 0 elsewhere.
+template <class T>
+void dropout(Cpu, const T* x, T* y, Index n, RandomStream stream, std::uint32_t threshold, T scale, Write write) {
+  constexpr Index batch = 64;
+  parallel_for((n + batch - 1) / batch, memory_grain / batch / 4, [=](Index begin, Index end) {
+    with_isa([=]() QDISTILL_ISA_BODY {
+      for (Index b = begin; b < end; ++b) {
+        alignas(64) std::uint32_t bits[batch];
+        philox_batch(stream, static_cast<std::uint64_t>(b), bits);
+        const T* const from = x + b * batch;
+        T* const to = y + b * batch;
+        const Index count = n - b * batch < batch ? n - b * batch : batch;
+        T kept[batch];
+        QDISTILL_SIMD
+        for (Index i = 0; i < batch; ++i) kept[i] = (bits[i] >> 8) >= threshold ? scale : T(0);
+        // 0 * infinity would be NaN: a dropped value is 0 whatever it was.
+        if (write == Write::set) {
+          QDISTILL_SIMD
+          for (Index i = 0; i < count; ++i) to[i] = kept[i] == T(0) ? T(0) : from[i] * kept[i];
+        } else {
+          QDISTILL_SIMD
+          for (Index i = 0; i < count; ++i) to[i] += kept[i] == T(0) ? T(0) : from[i] * kept[i];
+        }
+      }
+    });
+  });
+}
+
+/// The same with one number for each of n rows of `inner` elements.
+template <class T>
+void dropout_rows(Cpu, const T* x, T* y, Index n, Index inner, RandomStream stream, std::uint32_t threshold, T scale,
+                  Write write) {
+  const Index grain = inner >= memory_grain ? 1 : memory_grain / (inner > 0 ? inner : 1);
+  parallel_for(n, grain, [=](Index begin, Index end) {
+    with_isa([=]() QDISTILL_ISA_BODY {
+      for (Index r = begin; r < end; ++r) {
+        const bool keep = (stream.bits(static_cast<std::uint64_t>(r)) >> 8) >= threshold;
+        const T* const from = x + r * inner;
+        T* const to = y + r * inner;
+        if (!keep) {
+          if (write == Write::add) continue;
+          for (Index i = 0; i < inner; ++i) to[i] = 0;
+        } else if (write == Write::set) {
+          QDISTILL_SIMD
+          for (Index i = 0; i < inner; ++i) to[i] = from[i] * scale;
+        } else {
+          QDISTILL_SIMD
+          for (Index i = 0; i < inner; ++i) to[i] += from[i] * scale;
+        }
+      }
+    });
+  });
+}
+
+}  // namespace qdistill::inline QDISTILL_ABI::kernels

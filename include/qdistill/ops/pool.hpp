@@ -1,0 +1,4 @@
+/// All pooling functions.
+#pragma once
+
+#include "qdistill/ops/pool_max.hpp"
