@@ -20,6 +20,9 @@ function(qdistill_own_target target)
     if(QDISTILL_SANITIZE)
       target_compile_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE} -fno-sanitize-recover=all
                                                -fno-omit-frame-pointer -g1)
+      if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)  # many false ones in instrumented code
+      endif()
       target_link_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE})
     endif()
   endif()

@@ -9,4 +9,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 build=$root/build/release
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DQDISTILL_BUILD_TESTS=ON
 cmake --build "$build" --parallel "$jobs"
-ctest --test-dir "$build" --output-on-failure --no-tests=error "$@"
+ctest --test-dir "$build" --output-on-failure --no-tests=error --parallel "$jobs" "$@"

@@ -59,6 +59,8 @@ TEST_CASE("DatasetRef checks what a dataset returns", "[data][dataset]") {
   const data::DatasetRef ref = set;
   CHECK_THROWS_WITH(ref.label(2), "[dataset] got label 7 for image 2, expected 0 to 2");
   set.pixels.resize(5);
+  CHECK_THROWS_AS(set.label(3), ValueError);
+  CHECK_THROWS_AS(set.label(-1), ValueError);
   CHECK_THROWS_WITH(ref.image(2), "[dataset] got 0 values for image 2, expected 2");
   set.image_shape = {1, 0, 2};
   CHECK_THROWS_AS(data::DatasetRef(set), ShapeError);

@@ -44,6 +44,7 @@ inline constexpr double conv2d_bench_bytes = 4.0 * (8 * 31 * 14 * 15 + 8 * 50 * 
 inline const bool conv2d_registered = op_case(
     {.name = "conv2d",
      .shapes = conv2d_shapes,
+     .tolerance = 1e-5,
      .wrong =
          {{[] { conv2d(Tensor<float>::ones({2, 3, 8, 8}), Tensor<float>::ones({4, 2, 3, 3})); },
            "[conv2d] got input [2, 3, 8, 8], weight [4, 2, 3, 3] and groups 1, expected (N, C, ...) and (O, C / groups"},
@@ -81,6 +82,7 @@ inline const bool conv2d_registered = op_case(
 inline const bool conv2d_relu_registered =
     op_case({.name = "conv2d_relu",
              .shapes = conv2d_shapes,
+             .tolerance = 1e-5,
              .wrong = {{[] { conv2d_relu(Tensor<float>::ones({8, 8}), Tensor<float>::ones({4, 2, 3, 3})); },
                         "[conv2d_relu] got input [8, 8]"}},
              .bench_shapes = {{8, 31, 14, 15}, {50, 31, 3, 3}, {50}},
@@ -95,6 +97,7 @@ inline constexpr Conv2dOptions conv2d_odd_options = {
 inline const bool conv2d_odd_registered =
     op_case({.name = "conv2d with stride, dilation and groups",
              .shapes = {{{2, 4, 5, 6}, {2, 2, 2, 3}, {2}}, {{1, 2, 4, 5}, {4, 1, 3, 2}, {4}}},
+             .tolerance = 1e-5,
              .bench_shapes = {{6, 24, 19, 21}, {26, 12, 3, 3}, {26}},
              .flops = 2.0 * 6 * 26 * 10 * 21 * 12 * 9,
              .bytes = 4.0 * (6 * 24 * 19 * 21 + 6 * 26 * 10 * 21 + 26 * 12 * 9),
@@ -117,6 +120,7 @@ inline const bool conv2d_no_bias_registered =
 inline const bool conv1d_registered = op_case(
     {.name = "conv1d",
      .shapes = {{{2, 2, 7}, {3, 2, 3}, {3}}, {{2, 5}, {1, 2, 2}, {1}}},
+     .tolerance = 1e-5,
      .wrong = {{[] { conv1d(Tensor<float>::ones({3, 8}), Tensor<float>::ones({4, 2, 3})); },
                 "[conv1d] got input [3, 8], weight [4, 2, 3] and groups 1"},
                {[] { conv1d(Tensor<float>::ones({2, 8}), Tensor<float>::ones({4, 2, 3, 1})); }, "[conv1d] got input"}},

@@ -25,7 +25,8 @@ struct DigitsOptions {
 
 namespace detail {
 
-/// Consecutive random numbers of one image.
+/// Consecutive random numbers of one image. Compilers may evaluate a call's arguments in any order, so no expression
+/// here draws twice.
 class DigitRandom {
  public:
   DigitRandom(std::uint64_t seed, std::uint64_t stream) noexcept : seed_(seed), stream_(stream) {}
@@ -132,7 +133,7 @@ inline void add_glyph(DigitCanvas& canvas, int digit, int style, const DigitWarp
     GlyphPoint p[11];
     for (int k = 0; k < n; ++k) {
       const GlyphPoint q = stroke.points[static_cast<std::size_t>(k)];
-      const double x = q.x + jitter * random.uniform(-1, 1);  // one draw a statement: the order is part of the result
+      const double x = q.x + jitter * random.uniform(-1, 1);
       const double y = q.y + jitter * random.uniform(-1, 1);
       p[k] = warp({x, y});
     }
@@ -249,7 +250,9 @@ inline void draw_digit(int label, double difficulty, DigitRandom random, std::ui
 
   const DigitColor ground = random_color(random);
   paint_background(canvas, ground, d, random);
-  paint_lines(canvas, random.below(1 + static_cast<int>(0.5 + 4 * d)), random.uniform(0.3, 0.9), random);
+  const int lines_behind = random.below(1 + static_cast<int>(0.5 + 4 * d));
+  const double opacity_behind = random.uniform(0.3, 0.9);
+  paint_lines(canvas, lines_behind, opacity_behind, random);
 
   // Height, width, slant and turn of the number; the turn by its half-angle tangent h, so no sine is needed.
   const double height = random.uniform(21 - 7 * d, 27), width = height * random.uniform(0.42, 0.72);
@@ -293,14 +296,19 @@ inline void draw_digit(int label, double difficulty, DigitRandom random, std::ui
   if (outlined) canvas.paint(outline, half_width + outline_width, ink_opacity);
   canvas.paint(ink, half_width, ink_opacity);
 
-  paint_lines(canvas, random.below(1 + static_cast<int>(0.5 + 3 * d)), random.uniform(0.3, 0.5 + 0.4 * d), random);
+  const int lines_before = random.below(1 + static_cast<int>(0.5 + 3 * d));
+  const double opacity_before = random.uniform(0.3, 0.5 + 0.4 * d);
+  paint_lines(canvas, lines_before, opacity_before, random);
 
   const int blurs = random.below(2 + static_cast<int>(0.5 + 2 * d));
   for (int k = 0; k < blurs; ++k) {
     canvas.blur(random.uniform(0.1, 0.3), 1, 0);
     canvas.blur(random.uniform(0.1, 0.3), 0, 1);
   }
-  if (random.chance(0.3 * d)) canvas.blur(0.33, 1 + random.below(2), random.below(3) - 1);
+  if (random.chance(0.3 * d)) {
+    const int step_x = 1 + random.below(2), step_y = random.below(3) - 1;
+    canvas.blur(0.33, step_x, step_y);
+  }
 
   // Light and noise: one part common to the channels, one of each.
   const double gain = random.uniform(0.6, 1.1), lift = random.uniform(-0.05, 0.15);

@@ -36,9 +36,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
   check_channels(bias, "bias");
   check(eps >= 0, op, "got eps ", eps, ", expected at least 0");
   check(momentum >= 0 && momentum <= 1, op, "got momentum ", momentum, ", expected it in [0, 1]");
-  check<ShapeError>(!training || x.numel() == 0 || s.batch * s.inner > 1, op, "got shape ", x.shape(),
-                    ", expected more than one value per channel when training");
-  check<ShapeError>(!training || x.numel() > 0 || s.channels == 0, op, "got shape ", x.shape(),
+  check<ShapeError>(!training || s.channels == 0 || s.batch * s.inner > 1, op, "got shape ", x.shape(),
                     ", expected more than one value per channel when training");
   check(training || (running_mean.defined() && running_var.defined()), op,
         "got no running statistics, expected running_mean and running_var when not training");

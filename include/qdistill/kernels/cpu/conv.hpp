@@ -48,26 +48,38 @@ void patch_product(const PatchGeometry& g, Index images, Index groups, Index out
   const RowSplit rows(out_rows, tiles.rows);
   const DepthSplit depth(taps, epilogue.relu && epilogue.write == Write::add);
   constexpr Index size = static_cast<Index>(sizeof(T));
+  // Few images are cut into parts, many small ones are handled several at a time: both by size alone. The parts of an
+  // image read one padded copy.
+  const double work = static_cast<double>(out_rows) * static_cast<double>(pixels) * static_cast<double>(taps + 16);
+  const Index items = images * groups, parts = std::min(ceil_div(16, items), 1 + static_cast<Index>(work / 1e6));
+  const TaskGrid grid(rows.tiles, ceil_div(pixels, tiles.cols), parts);
+  const bool shared_images = grid.tasks() > 1 && !g.in_place();
+
   const Index offset_bytes = Workspace::round_up(taps * static_cast<Index>(sizeof(Index)));
+  const Index weight_bytes = Workspace::round_up(groups * out_rows * taps * size);
   const Index image_bytes = Workspace::round_up(g.scratch() * size);
-  Workspace workspace(offset_bytes + groups * out_rows * taps * size,
-                      image_bytes + panel_elements(tiles, depth, pixels) * size);
+  Workspace workspace(offset_bytes + weight_bytes + (shared_images ? items * image_bytes : 0),
+                      (shared_images ? 0 : image_bytes) + panel_elements(tiles, depth, pixels) * size);
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
   T* const packed = reinterpret_cast<T*>(workspace.shared() + offset_bytes);
+  unsigned char* const padded = workspace.shared() + offset_bytes + weight_bytes;
+  const auto source = [&](Index item) { return src + item * g.channels * g.src_h * g.src_w; };
   write_offsets(offsets);
   pack_groups(weights, groups, rows, depth, packed);
-  // Few images are cut into parts; many small ones are handled several at a time. Both by size alone.
-  const double work = static_cast<double>(out_rows) * static_cast<double>(pixels) * static_cast<double>(taps + 16);
-  const Index parts = std::min(ceil_div(16, images * groups), 1 + static_cast<Index>(work / 1e6));
-  const TaskGrid grid(rows.tiles, ceil_div(pixels, tiles.cols), parts);
-  const Index grain = std::max<Index>(1, static_cast<Index>(5e5 / work));
-  parallel_for(images * groups * grid.tasks(), grain, [&](Index begin, Index end) {
+  if (shared_images) {
+    const Index grain = std::max<Index>(1, 32768 / g.plane());
+    parallel_for(g.channels, grain, [&](Index begin, Index end) {
+      for (Index i = 0; i < items; ++i)
+        pad_channels(g, source(i), begin, end, reinterpret_cast<T*>(padded + i * image_bytes));
+    });
+  }
+  parallel_for(items * grid.tasks(), std::max<Index>(1, static_cast<Index>(5e5 / work)), [&](Index begin, Index end) {
     const Workspace::Task task(workspace);
-    T* const scratch = reinterpret_cast<T*>(task.data());
     const T* image = nullptr;
     for (Index t = begin; t < end; ++t) {
       const Index item = t / grid.tasks(), part = t % grid.tasks(), group = item % groups;
-      if (t == begin || part == 0) image = padded_image(g, src + item * g.channels * g.src_h * g.src_w, scratch);
+      if (shared_images) image = reinterpret_cast<T*>(padded + item * image_bytes) + PatchGeometry::margin;
+      else if (t == begin || part == 0) image = padded_image(g, source(item), reinterpret_cast<T*>(task.data()));
       const Index row = part % grid.row_tasks * grid.row_tiles;
       const Index col = part / grid.row_tasks * grid.col_panels * tiles.cols;
       Epilogue<T> e = epilogue;
@@ -75,7 +87,7 @@ void patch_product(const PatchGeometry& g, Index images, Index groups, Index out
       multiply_columns(tiles, PackedRows<T>{packed + group * out_rows * taps, rows, depth, 0, depth.blocks}, row,
                        std::min(rows.tiles, row + grid.row_tiles), PatchColumns<T>{g, offsets, image}, col,
                        std::min(pixels, col + grid.col_panels * tiles.cols), dst + item * out_rows * pixels, pixels, e,
-                       reinterpret_cast<T*>(task.data() + image_bytes));
+                       reinterpret_cast<T*>(task.data() + (shared_images ? 0 : image_bytes)));
     }
   });
 }

@@ -87,19 +87,18 @@ QDISTILL_TARGET_AVX512 inline void copy_line_avx512(const float* from, Index fir
 }
 #endif
 
-/// The image to read patches from: `src` itself, or its copy in `scratch`.
+/// Copies channels [c0, c1) of `src` into `scratch`, padded; nothing to do where the image is read in place.
 template <class T>
-const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
-  if (g.in_place()) return src;
+void pad_channels(const PatchGeometry& g, const T* src, Index c0, Index c1, T* scratch) {
+  if (g.in_place()) return;
   const Index phase = g.phase(), row = g.row(), stride = g.stride_w;
-  T* const image = scratch + PatchGeometry::margin;
-  T* to = image;
+  T* to = scratch + PatchGeometry::margin + c0 * g.plane();
   auto copy = copy_line<T>;
 #if QDISTILL_X86
   if constexpr (std::is_same_v<T, float>)
     if (active_isa() == Isa::avx512) copy = copy_line_avx512;
 #endif
-  for (Index c = 0; c < g.channels; ++c) {
+  for (Index c = c0; c < c1; ++c) {
     const T* const plane = src + c * g.src_h * g.src_w;
     for (Index r = 0; r < g.rows; ++r, to += row) {
       if (r % g.stride_h >= g.span_h) continue;  // no patch reads this row
@@ -116,7 +115,8 @@ const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
         T* const line = to + p * phase;
         const T* const from = plane + h * g.src_w;
         if (stride == 1) {
-          copy(from, first, begin, end, phase, line);
+          const bool last = c + 1 == c1 && r + 1 == g.rows;  // beyond it another thread may have written
+          (last ? copy_line<T> : copy)(from, first, begin, end, phase, line);
           continue;
         }
         for (Index i = 0; i < begin; ++i) line[i] = 0;
@@ -125,7 +125,14 @@ const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
       }
     }
   }
-  return image;
+}
+
+/// The image to read patches from: `src` itself, or its copy in `scratch`, made here.
+template <class T>
+const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
+  if (g.in_place()) return src;
+  pad_channels(g, src, 0, g.channels, scratch);
+  return scratch + PatchGeometry::margin;
 }
 
 /// Up to 16 consecutive output pixels as runs of consecutive elements. Lane i of run s is at shift[s] + i.

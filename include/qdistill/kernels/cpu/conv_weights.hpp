@@ -17,14 +17,16 @@ namespace detail {
 
 /// How the images are cut into parts and the sum of a part into blocks.
 struct PixelBlocks {
-  static constexpr Index depth = 256;
+  static constexpr Index depth = 512;
   Index images = 1;  ///< whole images of a block, where several fit
   Index pieces = 1;  ///< blocks of one image, where it is larger
   Index piece = 0;   ///< pixels of such a block
 
-  explicit PixelBlocks(Index pixels) noexcept {
+  PixelBlocks(Index all_images, Index pixels) noexcept {
     if (pixels <= depth) {
-      images = std::max<Index>(1, depth / std::max<Index>(1, pixels)), piece = pixels;
+      const Index most = std::max<Index>(1, depth / std::max<Index>(1, pixels));
+      images = std::max<Index>(1, ceil_div(all_images, std::max<Index>(1, ceil_div(all_images, most))));
+      piece = pixels;
     } else {
       piece = ceil_div(ceil_div(pixels, ceil_div(pixels, depth)), 16) * 16;
       pieces = ceil_div(pixels, piece);
@@ -64,30 +66,21 @@ void add_parts(const T* src, Index parts, Index n, T* dst, Write write) {
   });
 }
 
-/// dbias[o] = sum of dy (N, O, pixels) over images and pixels, or += it. Lanes in T within an image, double between.
+/// The sum of n elements: in lanes of T, the lanes in double.
 template <class T>
-void bias_gradient(Index images, Index channels, Index pixels, const T* dy, T* dbias, Write write) {
-  parallel_for(channels, std::max<Index>(1, 32768 / std::max<Index>(1, images * pixels)), [&](Index begin, Index end) {
-    for (Index o = begin; o < end; ++o) {
-      double total = 0;
-      with_isa([&]() QDISTILL_ISA_BODY {
-        for (Index n = 0; n < images; ++n) {
-          const T* __restrict from = dy + (n * channels + o) * pixels;
-          T lanes[32] = {};
-          Index i = 0;
-          for (; i + 32 <= pixels; i += 32) {
-            QDISTILL_SIMD
-            for (int l = 0; l < 32; ++l) lanes[l] += from[i + l];
-          }
-          double sum = 0;
-          for (; i < pixels; ++i) sum += static_cast<double>(from[i]);
-          for (int l = 0; l < 32; ++l) sum += static_cast<double>(lanes[l]);
-          total += sum;
-        }
-      });
-      dbias[o] = write == Write::add ? dbias[o] + static_cast<T>(total) : static_cast<T>(total);
+double row_sum(const T* row, Index n) {
+  double sum = 0;
+  with_isa([&]() QDISTILL_ISA_BODY {
+    T lanes[32] = {};
+    Index i = 0;
+    for (; i + 32 <= n; i += 32) {
+      QDISTILL_SIMD
+      for (int l = 0; l < 32; ++l) lanes[l] += row[i + l];
     }
+    for (; i < n; ++i) sum += static_cast<double>(row[i]);
+    for (int l = 0; l < 32; ++l) sum += static_cast<double>(lanes[l]);
   });
+  return sum;
 }
 
 }  // namespace detail
@@ -101,28 +94,35 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   const Index channels = s.C / s.groups, outputs = s.O / s.groups, taps = channels * s.KH * s.KW;
   const PatchGeometry g = forward_patches(s);
   const Index pixels = g.pixels(), weights = s.O * taps;
-  if (dbias) bias_gradient(s.N, s.O, pixels, dy, dbias, write);
-  if (weights <= 0) return;
-  if (s.N <= 0 || pixels <= 0) {
+  if (s.N <= 0 || pixels <= 0 || taps <= 0) {  // nothing to multiply
+    for (Index o = 0; o < s.O && dbias; ++o) {
+      T sum = write == Write::add ? dbias[o] : T(0);
+      for (Index n = 0; n < s.N; ++n) sum += static_cast<T>(row_sum(dy + (n * s.O + o) * pixels, pixels));
+      dbias[o] = sum;
+    }
     if (write == Write::set) std::fill(dw, dw + weights, T(0));
     return;
   }
+  if (s.O <= 0) return;
   const TileSet<T>& tiles = tile_set<T>();
   const RowSplit rows(outputs, tiles.rows);
-  const PixelBlocks blocks(pixels);
+  const PixelBlocks blocks(s.N, pixels);
+  const Index all_blocks = ceil_div(s.N, blocks.images);
   const double work = static_cast<double>(s.N) * static_cast<double>(pixels) * static_cast<double>(weights);
-  const Index parts = std::max<Index>(1, std::min({s.N / blocks.images, Index{8}, (Index{8} << 20) / (weights * size),
-                                                   static_cast<Index>(work / 2e6)}));
+  const Index parts = std::max<Index>(
+      1, std::min({all_blocks, Index{8}, (Index{8} << 20) / (weights * size), static_cast<Index>(work / 2e6)}));
   const Index panels = ceil_div(taps, tiles.cols);
   const TaskGrid grid(1, panels, std::min(ceil_div(8, parts * s.groups), 1 + static_cast<Index>(work / 2e6)));
 
   const Index offset_bytes = Workspace::round_up(taps * static_cast<Index>(sizeof(Index)));
   const Index image_bytes = Workspace::round_up(g.scratch() * size);
   const Index dy_bytes = Workspace::round_up(outputs * blocks.rows() * size);
-  Workspace workspace(offset_bytes + (parts > 1 ? parts * weights * size : 0),
+  const Index bias_bytes = Workspace::round_up(parts * s.O * static_cast<Index>(sizeof(double)));
+  Workspace workspace(offset_bytes + bias_bytes + (parts > 1 ? parts * weights * size : 0),
                       blocks.images * image_bytes + dy_bytes + blocks.rows() * tiles.cols * size);
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
-  T* const sums = parts > 1 ? reinterpret_cast<T*>(workspace.shared() + offset_bytes) : dw;
+  double* const bias_sums = reinterpret_cast<double*>(workspace.shared() + offset_bytes);
+  T* const sums = parts > 1 ? reinterpret_cast<T*>(workspace.shared() + offset_bytes + bias_bytes) : dw;
   forward_offsets(s, g, offsets);
 
   // A task sums the images of one part, for one group and some panels of taps.
@@ -136,8 +136,10 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
       const Index j1 = std::min(taps, j0 + grid.col_panels * tiles.cols);
       T* const c = sums + (parts > 1 ? part * weights : 0) + group * outputs * taps;
       bool load = parts == 1 && write == Write::add;
-      const Index last = (part + 1) * s.N / parts;
-      for (Index n = part * s.N / parts; n < last; n += blocks.images) {
+      double* const bias = dbias && j0 == 0 ? bias_sums + part * s.O + group * outputs : nullptr;
+      if (bias) std::fill(bias, bias + outputs, 0.0);
+      const Index last = std::min(s.N, (part + 1) * all_blocks / parts * blocks.images);
+      for (Index n = part * all_blocks / parts * blocks.images; n < last; n += blocks.images) {
         const Index count = std::min(blocks.images, last - n);
         const auto image = [&](Index i) { return reinterpret_cast<T*>(task.data() + i * image_bytes); };
         const auto source = [&](Index i) { return x + ((n + i) * s.C + group * channels) * s.H * s.W; };
@@ -146,9 +148,11 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
           const Index length = std::min(blocks.piece, pixels - p);
           for (Index i = 0; i < rows.tiles; ++i) {
             const Index r0 = rows.begin(i), r = rows.begin(i + 1) - r0;
-            for (Index m = 0; m < count; ++m)
-              pack_transposed(dy + ((n + m) * s.O + group * outputs + r0) * pixels + p, pixels, r, length,
-                              packed + r0 * count * length + m * length * r, r);
+            for (Index m = 0; m < count; ++m) {
+              const T* const from = dy + ((n + m) * s.O + group * outputs + r0) * pixels + p;
+              pack_transposed(from, pixels, r, length, packed + r0 * count * length + m * length * r, r);
+              for (Index l = 0; l < r && bias; ++l) bias[r0 + l] += row_sum(from + l * pixels, length);
+            }
           }
           for (Index j = j0; j < j1; j += tiles.cols) {
             TileArgs<T> args;
@@ -168,6 +172,11 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
     }
   });
   if (parts > 1) add_parts(sums, parts, weights, dw, write);
+  for (Index o = 0; o < s.O && dbias; ++o) {
+    double sum = 0;
+    for (Index part = 0; part < parts; ++part) sum += bias_sums[part * s.O + o];
+    dbias[o] = write == Write::add ? dbias[o] + static_cast<T>(sum) : static_cast<T>(sum);
+  }
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -289,13 +289,22 @@ struct Clamp {
   }
 };
 
+/// scale x
+template <class T>
+struct Scale {
+  static constexpr bool uses_output = true;  // neither is needed; naming the output keeps no memory alive
+  T scale;
+  QDISTILL_INLINE T operator()(T x) const noexcept { return static_cast<T>(scale * x); }
+  QDISTILL_INLINE T gradient(T dy, T) const noexcept { return static_cast<T>(scale * dy); }
+};
+
 /// scale x + offset
 template <class T>
 struct Affine {
-  static constexpr bool uses_output = true;  // of neither; the output costs nothing to name
+  static constexpr bool uses_output = true;
   T scale, offset;
-  QDISTILL_INLINE T operator()(T x) const noexcept { return scale * x + offset; }
-  QDISTILL_INLINE T gradient(T dy, T) const noexcept { return scale * dy; }
+  QDISTILL_INLINE T operator()(T x) const noexcept { return static_cast<T>(scale * x + offset); }
+  QDISTILL_INLINE T gradient(T dy, T) const noexcept { return static_cast<T>(scale * dy); }
 };
 
 /// x / divisor

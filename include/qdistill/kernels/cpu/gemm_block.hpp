@@ -77,7 +77,7 @@ struct MatrixRows {
 template <class T, class Rows>
 void pack_all_rows(const Rows& source, Index i0, const RowSplit& rows, const DepthSplit& depth, Index first, Index last,
                    T* out) {
-  const Index grain = std::max<Index>(1, 65536 / std::max<Index>(1, depth.block * 14));
+  const Index grain = std::max<Index>(1, 32768 / std::max<Index>(1, depth.block * 14));
   parallel_for((last - first) * rows.tiles, grain, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       const Index kb = first + i / rows.tiles, k0 = depth.begin(kb), k = depth.begin(kb + 1) - k0;

@@ -57,7 +57,8 @@ QDISTILL_INLINE ExpParts exp_parts(float x) noexcept {
   const float shifted = x * 1.44269504f + 0x1.8p23f;  // rounds x / log 2 in the low bits
   const std::int32_t n = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(0x1.8p23f);
   const float whole = shifted - 0x1.8p23f;
-  const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;  // log 2 in two parts; the first product is exact
+  const float r =
+      (x - whole * 0.693145752f) - whole * 1.42860677e-6f;  // log 2 in two parts; the first product is exact
   float q = 0.0001989118f;
   q = q * r + 0.0013933821f;
   q = q * r + 0.0083333105f;

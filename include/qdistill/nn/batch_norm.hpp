@@ -1,0 +1,61 @@
+/// Batch normalisation layers with torch.nn's names: weight, bias, running_mean, running_var, num_batches_tracked.
+#pragma once
+
+#include "qdistill/nn/module.hpp"
+#include "qdistill/ops/batch_norm.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::nn {
+
+struct BatchNormOptions {
+  double eps = 1e-5;
+  double momentum = 0.1;
+  bool affine = true;
+};
+
+/// Normalises channel dim 1 of [N, C, H, W] (Images), or of [N, C] and [N, C, L].
+template <class T, bool Images>
+class BatchNorm final : public Module<T> {
+ public:
+  explicit BatchNorm(Index channels, BatchNormOptions options = {}) : options_(options) {
+    check<ShapeError>(channels >= 1, "BatchNorm", "got ", channels, " channels, expected at least 1");
+    if (options.affine) {
+      weight = this->add_parameter("weight", Tensor<T>::ones({channels}), Kind::norm_weight);
+      bias = this->add_parameter("bias", Tensor<T>::zeros({channels}), Kind::norm_bias);
+    }
+    running_mean = this->add_buffer("running_mean", Tensor<T>::zeros({channels}));
+    running_var = this->add_buffer("running_var", Tensor<T>::ones({channels}));
+    batches = this->add_count("num_batches_tracked");
+  }
+  Tensor<T> forward(const Tensor<T>& x) override {
+    check<ShapeError>(Images ? x.rank() == 4 : x.rank() == 2 || x.rank() == 3, type(), "got shape ", x.shape(),
+                      Images ? ", expected [N, C, H, W]" : ", expected [N, C] or [N, C, L]");
+    if (this->training()) {
+      ++*batches->data();
+      batches->mark_changed();
+    }
+    return batch_norm(x, *running_mean, *running_var, weight ? weight->effective(this->phase()) : Tensor<T>{},
+                      bias ? bias->effective(this->phase()) : Tensor<T>{}, this->training(), options_.momentum,
+                      options_.eps);
+  }
+  const char* type() const noexcept override { return Images ? "BatchNorm2d" : "BatchNorm1d"; }
+  int describe(Network& network, int input, const std::string& prefix) const override {
+    TensorNames tensors{{"running_mean", prefix + "running_mean"}, {"running_var", prefix + "running_var"}};
+    if (weight) tensors["weight"] = prefix + "weight", tensors["bias"] = prefix + "bias";
+    return network.add("batch_norm", {input}, {{"eps", options_.eps}}, tensors);
+  }
+  const BatchNormOptions& options() const noexcept { return options_; }
+
+  ParameterPtr<T> weight, bias;
+  std::shared_ptr<Tensor<T>> running_mean, running_var;
+  std::shared_ptr<Tensor<Index>> batches;
+
+ private:
+  BatchNormOptions options_;
+};
+
+template <class T>
+using BatchNorm1d = BatchNorm<T, false>;
+template <class T>
+using BatchNorm2d = BatchNorm<T, true>;
+
+}  // namespace qdistill::inline QDISTILL_ABI::nn

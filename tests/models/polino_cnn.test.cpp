@@ -1,0 +1,56 @@
+/// The CIFAR family: parameter counts of the paper, forward and backward against the authors' module.
+#include "qdistill/models/polino_cnn.hpp"
+
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "golden.hpp"
+#include "model_golden.hpp"
+#include "qdistill/ops/cross_entropy.hpp"
+
+namespace qdistill_test {
+
+namespace {
+
+const bool cnn_golden = golden("cnn_forward_backward", [](auto g) {
+  using T = typename decltype(g)::Scalar;
+  models::PolinoCnn<T> net(polino_spec_of(g->params(), g->template param<double>("batch_norm_momentum", 0.1)));
+  net.train(g->params().at("mode") == "train");
+  load_golden_state(*g, "", net);
+  const Tensor<T> logits = net(g.input("input"));
+  g.compare("logits", logits);
+  const Tensor<T> loss = cross_entropy(logits, g.indices("labels"));
+  g.compare("loss", loss);
+  loss.backward();
+  for (const auto& [name, p] : net.named_parameters()) g.compare("grad." + name, p->data().grad());
+  if (net.training())
+    for (const auto& b : net.named_buffers())
+      if (b.values) g.compare("after." + b.name, *b.values);
+});
+
+}  // namespace
+
+TEST_CASE("parameter counts of the CIFAR networks are the paper's", "[models]") {
+  std::ifstream in(std::string(QDISTILL_TEST_DIR) + "/golden/parameter_counts.json");
+  const auto counts = nlohmann::json::parse(in).at("counts");
+  const auto count = [](models::PolinoSpec spec) { return models::polino_cnn<float>(std::move(spec)).parameter_count(); };
+  CHECK(count(models::polino_teacher()) == counts.at("cifar10_teacher").get<Index>());
+  CHECK(count(models::polino_student_1()) == counts.at("cifar10_student1").get<Index>());
+  CHECK(count(models::polino_student_2()) == counts.at("cifar10_student2").get<Index>());
+  CHECK(count(models::polino_student_3()) == counts.at("cifar10_student3").get<Index>());
+  CHECK(count(models::polino_deeper_student()) == counts.at("cifar10_deeper_student").get<Index>());
+}
+
+TEST_CASE("the CIFAR networks refuse other inputs and specifications", "[models]") {
+  auto net = models::polino_cnn<float>(models::polino_student_3());
+  CHECK_THROWS_AS(net(Tensor<float>::zeros({2, 3, 28, 28})), ShapeError);
+  CHECK_THROWS_AS(net(Tensor<float>::zeros({2, 1, 32, 32})), ShapeError);
+  auto spec = models::polino_student_3();
+  spec.pool_after = {9};
+  CHECK_THROWS_AS(models::polino_cnn<float>(spec), ValueError);
+  spec = models::polino_student_3();
+  spec.height = 2;
+  CHECK_THROWS_AS(models::polino_cnn<float>(spec), ShapeError);
+}
+
+}  // namespace qdistill_test
