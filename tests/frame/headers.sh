@@ -13,7 +13,7 @@ trap 'rm -f "$errors"' EXIT
 
 # T, N, C, H, W, D, V and other letters are the library's template parameters and dimensions, and cannot be macros
 # before it; these can, <complex.h> defines I and <termios.h> B0.
-hostile=(-DG=@ -DI=@ -DJ=@ -DQ=@ -DX=@ -DY=@ -DB0=@ -DOVERFLOW=@ -DDOMAIN=@ -DERROR=@ -DBool=@ -DStatus=@ -DSuccess=@
+hostile=(-DG=@ -DI=@ -DJ=@ -DX=@ -DY=@ -DB0=@ -DOVERFLOW=@ -DDOMAIN=@ -DERROR=@ -DBool=@ -DStatus=@ -DSuccess=@
   -DNone=@ -DAlways=@ -Dlinux=@ -Dunix=@)
 
 alone() {

@@ -71,7 +71,7 @@ class DigitCanvas {
   double pixel[3][plane];
 
   /// Starts an empty mask of strokes.
-  void clear_mask() noexcept { std::fill(distance_, distance_ + plane, far); }
+  void clear_mask() noexcept { std::fill(distance_, distance_ + plane, far_away); }
 
   /// Adds the segment a - b to the mask: each pixel keeps the squared distance to the nearest stroke.
   void segment(GlyphPoint a, GlyphPoint b, double reach) noexcept {
@@ -117,7 +117,7 @@ class DigitCanvas {
   }
 
  private:
-  static constexpr double far = 1e9;
+  static constexpr double far_away = 1e9;
   static int first(double v) noexcept { return v < 0 ? 0 : v > side ? side : static_cast<int>(v); }
   static int last(double v) noexcept { return v < 0 ? 0 : v >= side ? side : static_cast<int>(v) + 1; }
 

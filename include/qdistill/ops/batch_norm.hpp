@@ -28,12 +28,13 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
   const auto check_channels = [&](const Tensor<T>& t, const char* what) {
     check<ShapeError>(!t.defined() || (t.rank() == 1 && t.shape()[0] == s.channels), op, "got ", what, " of shape ",
                       t.shape(), ", expected [", s.channels, "] for an input of shape ", x.shape());
-    check<ShapeError>(t.contiguous(), op, "got a strided ", what, ", expected a contiguous one");
   };
   check_channels(running_mean, "running_mean");
   check_channels(running_var, "running_var");
   check_channels(weight, "weight");
   check_channels(bias, "bias");
+  check<ShapeError>(running_mean.contiguous() && running_var.contiguous(), op,
+                    "got strided running statistics, expected contiguous ones");
   check(eps >= 0, op, "got eps ", eps, ", expected at least 0");
   check(momentum >= 0 && momentum <= 1, op, "got momentum ", momentum, ", expected it in [0, 1]");
   check<ShapeError>(!training || s.channels == 0 || s.batch * s.inner > 1, op, "got shape ", x.shape(),
@@ -41,7 +42,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
   check(training || (running_mean.defined() && running_var.defined()), op,
         "got no running statistics, expected running_mean and running_var when not training");
 
-  const Tensor<T> in = detail::dense(x), w = weight.detach(), b = bias.detach();
+  const Tensor<T> in = detail::dense(x), w = detail::dense(weight), b = detail::dense(bias);
   Tensor<T> y = Tensor<T>::empty(x.shape(), x.device());
   Tensor<T> mean = Tensor<T>::empty({s.channels}, x.device());
   Tensor<T> inverse_std = Tensor<T>::empty({s.channels}, x.device());

@@ -1,4 +1,5 @@
 /// All pooling functions.
 #pragma once
 
+#include "qdistill/ops/pool_average.hpp"
 #include "qdistill/ops/pool_max.hpp"

@@ -32,6 +32,19 @@ class Checkpoint {
     }
   }
   bool has(const std::string& name) const { return tensors_.count(name) != 0; }
+  /// The names that start with `prefix`, without it.
+  std::vector<std::string> names(const std::string& prefix) const {
+    std::vector<std::string> out;
+    for (const auto& [name, item] : tensors_)
+      if (name.compare(0, prefix.size(), prefix) == 0) out.push_back(name.substr(prefix.size()));
+    return out;
+  }
+  /// Throws FileError if there is no such tensor.
+  Shape shape(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    check<FileError>(found != tensors_.end(), "checkpoint", source_, ": no tensor '", name, "'");
+    return Shape(found->second.shape);
+  }
   /// Overwrites `tensor`. Throws FileError if the name is missing or the type or shape differs.
   template <class T>
   void take(const std::string& name, Tensor<T>& tensor) const {

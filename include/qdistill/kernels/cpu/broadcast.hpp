@@ -102,11 +102,11 @@ void map_broadcast(Cpu, const BroadcastLayout& l, const T* a, const T* b, U* y, 
   });
 }
 
-/// The gradient of one operand: dx (=|+=) f(i, a_i, b_i), summed over the places where that operand is repeated. `step`
-/// is the operand's steps, l.a or l.b.
+/// out (=|+=) f(i, a_i, b_i), summed over the places where one operand is repeated: the gradient of that operand, or a
+/// reduction that looks at per-fiber values. `step` is the operand's steps, l.a or l.b; `out` has its elements.
 template <class T, class F>
-void broadcast_gradient(Cpu dev, const BroadcastLayout& l, const Index* step, const T* a, const T* b, T* dx,
-                        Write write, F f) {
+void broadcast_sum(Cpu dev, const BroadcastLayout& l, const Index* step, const T* a, const T* b, T* out, Write write,
+                   F f) {
   Fibers fibers;
   fibers.rank = l.rank;
   bool repeated = l.numel == 0;
@@ -115,7 +115,7 @@ void broadcast_gradient(Cpu dev, const BroadcastLayout& l, const Index* step, co
     fibers.kept[d] = l.size[d] == 1 || step[d] != 0;
     repeated = repeated || !fibers.kept[d];
   }
-  if (!repeated) return map_broadcast(dev, l, a, b, dx, write, f);
+  if (!repeated) return map_broadcast(dev, l, a, b, out, write, f);
   const auto fill = [&](const Index* index, Index at, Index n, T* buffer) {
     Index at_a = 0, at_b = 0;
     for (int d = 0; d < l.rank; ++d) at_a += index[d] * l.a[d], at_b += index[d] * l.b[d];
@@ -124,7 +124,7 @@ void broadcast_gradient(Cpu dev, const BroadcastLayout& l, const Index* step, co
                     [at, buffer, f](Index j, T u, T v) QDISTILL_ISA_BODY { buffer[j] = f(at + j, u, v); });
     });
   };
-  reduce<Sum>(dev, fibers, Source<T>::computed(fill), dx, write);
+  reduce<Sum>(dev, fibers, Source<T>::computed(fill), out, write);
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

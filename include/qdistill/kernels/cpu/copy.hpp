@@ -12,18 +12,18 @@ namespace qdistill::inline QDISTILL_ABI::kernels {
 
 namespace detail {
 
-/// Two layouts of the same elements: dims of size 1 dropped, the others by descending stride of `to`, neighbours merged
-/// that run on in both. At least one dim.
+/// Two layouts of the same elements: dims of size 1 dropped, neighbours merged that run on in both. At least one dim.
 struct StridedPair {
   int rank = 0;
   Index size[max_rank] = {}, from[max_rank] = {}, to[max_rank] = {};
 
-  StridedPair(const Shape& shape, const Strides& from_strides, const Strides& to_strides) noexcept {
+  /// Where `reorder`, the dims are visited by descending stride of `to`, else in their own order.
+  StridedPair(const Shape& shape, const Strides& from_strides, const Strides& to_strides, bool reorder) noexcept {
     int order[max_rank], dims = 0;
     for (int d = 0; d < shape.rank(); ++d) {
       if (shape[d] == 1) continue;
       int at = dims++;
-      for (; at > 0 && to_strides[order[at - 1]] < to_strides[d]; --at) order[at] = order[at - 1];
+      for (; reorder && at > 0 && to_strides[order[at - 1]] < to_strides[d]; --at) order[at] = order[at - 1];
       order[at] = d;
     }
     for (int i = 0; i < dims; ++i) {
@@ -97,7 +97,7 @@ void copy_strided(Cpu, const Shape& shape, const T* from, const Strides& from_st
                   Write write) {
   const Index n = shape.numel();
   if (n == 0) return;
-  detail::StridedPair pair(shape, from_strides, to_strides);
+  detail::StridedPair pair(shape, from_strides, to_strides, true);
   int across = -1;  // a dim along which `from` is dense while the last one is not: a transpose, done in tiles
   for (int d = 0; d + 1 < pair.rank; ++d)
     if (pair.from[d] == 1 && pair.from[pair.rank - 1] != 1) across = d;
@@ -151,7 +151,8 @@ void sum_repeated(Cpu, const Shape& shape, const Strides& repeated, const T* dy,
   }
   const Index n = kept.numel(), times = summed.numel();
   if (n == 0) return;
-  const detail::StridedPair outer(kept, kept_strides, kept_strides), inner(summed, summed_strides, summed_strides);
+  const detail::StridedPair outer(kept, kept_strides, kept_strides, false),
+      inner(summed, summed_strides, summed_strides, false);
   parallel_for(n, std::max<Index>(1, memory_grain / std::max<Index>(1, times)), [&](Index begin, Index end) {
     constexpr Index width = 64;
     const int last = outer.rank - 1;

@@ -1,17 +1,20 @@
 /// The elementwise functions of one input: a value and a gradient each, on one scalar.
 ///
-/// `f(x)` is the value. `f.gradient(dy, v)` is dL/dx, where v is y if `uses_output` holds and x otherwise: what the
-/// graph has to keep. At kinks the gradients are those of PyTorch: 0 at relu(0), relu6(0), relu6(6) and abs(0), the
-/// slope at leaky_relu(0), and 1 at the bounds of clamp. NaN passes through.
+/// `f(x)` is the value. `f.gradient(dy, v)` is dL/dx, where v is y or x: what `keep` says the graph has to keep. At
+/// kinks the gradients are those of PyTorch: 0 at relu(0), relu6(0), relu6(6) and abs(0), the slope at leaky_relu(0),
+/// and 1 at the bounds of clamp. NaN passes through.
 #pragma once
 
 #include "qdistill/kernels/cpu/math.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
+/// What a function's gradient reads beside dy.
+enum class Keep { nothing, input, output };
+
 /// max(x, 0)
 struct Relu {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::select(x <= T(0), T(0), x);
@@ -24,7 +27,7 @@ struct Relu {
 
 /// min(max(x, 0), 6)
 struct Relu6 {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::select(x <= T(0), T(0), math::select(x > T(6), T(6), x));
@@ -37,7 +40,7 @@ struct Relu6 {
 
 /// x where x > 0, slope x elsewhere.
 struct LeakyRelu {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   double slope = 0.01;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
@@ -51,7 +54,7 @@ struct LeakyRelu {
 
 /// x where x > 0, alpha (exp(x) - 1) elsewhere (Clevert, Unterthiner, Hochreiter 2015).
 struct Elu {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   double alpha = 1;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
@@ -65,7 +68,7 @@ struct Elu {
 
 /// x Phi(x), Phi the standard normal distribution function (Hendrycks, Gimpel 2016).
 struct Gelu {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return T(0.5) * x * (T(1) + math::erf(x * T(0.70710678118654752440)));
@@ -80,7 +83,7 @@ struct Gelu {
 
 /// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, the same paper's approximation.
 struct GeluTanh {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return T(0.5) * x * (T(1) + math::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x)));
@@ -95,7 +98,7 @@ struct GeluTanh {
 
 /// x sigmoid(x)
 struct Silu {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return x * math::sigmoid(x);
@@ -109,7 +112,7 @@ struct Silu {
 
 /// x relu6(x + 3) / 6 (Howard and others 2019)
 struct Hardswish {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return x * Relu6{}(x + T(3)) * T(1.0 / 6.0);
@@ -123,7 +126,7 @@ struct Hardswish {
 
 /// log(1 + exp(beta x)) / beta, and x itself where beta x > threshold.
 struct Softplus {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   double beta = 1, threshold = 20;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
@@ -141,7 +144,7 @@ struct Softplus {
 
 /// 1 / (1 + exp(-x))
 struct Sigmoid {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::sigmoid(x);
@@ -153,7 +156,7 @@ struct Sigmoid {
 };
 
 struct Tanh {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::tanh(x);
@@ -165,7 +168,7 @@ struct Tanh {
 };
 
 struct Erf {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::erf(x);
@@ -177,7 +180,7 @@ struct Erf {
 };
 
 struct Exp {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::exp(x);
@@ -189,7 +192,7 @@ struct Exp {
 };
 
 struct Log {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::log(x);
@@ -202,7 +205,7 @@ struct Log {
 
 /// log(1 + x)
 struct Log1p {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::log1p(x);
@@ -215,7 +218,7 @@ struct Log1p {
 
 /// exp(x) - 1
 struct Expm1 {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::expm1(x);
@@ -227,7 +230,7 @@ struct Expm1 {
 };
 
 struct Sqrt {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::sqrt(x);
@@ -239,7 +242,7 @@ struct Sqrt {
 };
 
 struct Abs {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::abs(x);
@@ -252,7 +255,7 @@ struct Abs {
 
 /// To the nearest integer, ties to even. The gradient is zero.
 struct Round {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::nothing;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return math::round(x);
@@ -264,7 +267,7 @@ struct Round {
 };
 
 struct Square {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   template <class T>
   QDISTILL_INLINE T operator()(T x) const noexcept {
     return x * x;
@@ -278,7 +281,7 @@ struct Square {
 /// min(max(x, low), high)
 template <class T>
 struct Clamp {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   T low, high;
   QDISTILL_INLINE T operator()(T x) const noexcept {
     const T raised = math::select(x < low, low, x);
@@ -292,7 +295,7 @@ struct Clamp {
 /// scale x
 template <class T>
 struct Scale {
-  static constexpr bool uses_output = true;  // neither is needed; naming the output keeps no memory alive
+  static constexpr Keep keep = Keep::nothing;
   T scale;
   QDISTILL_INLINE T operator()(T x) const noexcept { return static_cast<T>(scale * x); }
   QDISTILL_INLINE T gradient(T dy, T) const noexcept { return static_cast<T>(scale * dy); }
@@ -301,7 +304,7 @@ struct Scale {
 /// scale x + offset
 template <class T>
 struct Affine {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::nothing;
   T scale, offset;
   QDISTILL_INLINE T operator()(T x) const noexcept { return static_cast<T>(scale * x + offset); }
   QDISTILL_INLINE T gradient(T dy, T) const noexcept { return static_cast<T>(scale * dy); }
@@ -310,7 +313,7 @@ struct Affine {
 /// x / divisor
 template <class T>
 struct DivideBy {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::nothing;
   T divisor;
   QDISTILL_INLINE T operator()(T x) const noexcept { return x / divisor; }
   QDISTILL_INLINE T gradient(T dy, T) const noexcept { return dy / divisor; }
@@ -319,7 +322,7 @@ struct DivideBy {
 /// numerator / x
 template <class T>
 struct DivideInto {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   T numerator;
   QDISTILL_INLINE T operator()(T x) const noexcept { return numerator / x; }
   QDISTILL_INLINE T gradient(T dy, T x) const noexcept { return -dy * numerator / (x * x); }
@@ -328,7 +331,7 @@ struct DivideInto {
 /// x^exponent
 template <class T>
 struct PowerOf {
-  static constexpr bool uses_output = false;
+  static constexpr Keep keep = Keep::input;
   T exponent;
   QDISTILL_INLINE T operator()(T x) const noexcept { return math::pow(x, exponent); }
   QDISTILL_INLINE T gradient(T dy, T x) const noexcept {
@@ -339,7 +342,7 @@ struct PowerOf {
 /// base^x
 template <class T>
 struct PowerFrom {
-  static constexpr bool uses_output = true;
+  static constexpr Keep keep = Keep::output;
   T base, log_base;
   QDISTILL_INLINE T operator()(T x) const noexcept { return math::pow(base, x); }
   QDISTILL_INLINE T gradient(T dy, T y) const noexcept { return y == T(0) ? T(0) : dy * y * log_base; }

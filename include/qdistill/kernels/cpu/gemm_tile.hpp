@@ -10,6 +10,7 @@
 
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "qdistill/core/isa.hpp"
 #if QDISTILL_X86

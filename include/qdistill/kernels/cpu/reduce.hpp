@@ -78,30 +78,30 @@ struct Source {
 template <class T>
 struct Sum {
   using Wide = double;
-  static QDISTILL_INLINE T first() noexcept { return T(0); }
-  static QDISTILL_INLINE T step(T a, T b) noexcept { return a + b; }
-  static QDISTILL_INLINE Wide wide_first() noexcept { return 0; }
-  static QDISTILL_INLINE Wide join(Wide a, Wide b) noexcept { return a + b; }
+  QDISTILL_INLINE static T first() noexcept { return T(0); }
+  QDISTILL_INLINE static T step(T a, T b) noexcept { return a + b; }
+  QDISTILL_INLINE static Wide wide_first() noexcept { return 0; }
+  QDISTILL_INLINE static Wide join(Wide a, Wide b) noexcept { return a + b; }
 };
 
 /// The larger; NaN wins.
 template <class T>
 struct Max {
   using Wide = T;
-  static QDISTILL_INLINE T first() noexcept { return -std::numeric_limits<T>::infinity(); }
-  static QDISTILL_INLINE T step(T a, T b) noexcept { return math::select(a >= b, a, math::select(a != a, a, b)); }
-  static QDISTILL_INLINE Wide wide_first() noexcept { return first(); }
-  static QDISTILL_INLINE Wide join(Wide a, Wide b) noexcept { return step(a, b); }
+  QDISTILL_INLINE static T first() noexcept { return -std::numeric_limits<T>::infinity(); }
+  QDISTILL_INLINE static T step(T a, T b) noexcept { return math::select(a >= b, a, math::select(a != a, a, b)); }
+  QDISTILL_INLINE static Wide wide_first() noexcept { return first(); }
+  QDISTILL_INLINE static Wide join(Wide a, Wide b) noexcept { return step(a, b); }
 };
 
 /// The smaller; NaN wins.
 template <class T>
 struct Min {
   using Wide = T;
-  static QDISTILL_INLINE T first() noexcept { return std::numeric_limits<T>::infinity(); }
-  static QDISTILL_INLINE T step(T a, T b) noexcept { return math::select(a <= b, a, math::select(a != a, a, b)); }
-  static QDISTILL_INLINE Wide wide_first() noexcept { return first(); }
-  static QDISTILL_INLINE Wide join(Wide a, Wide b) noexcept { return step(a, b); }
+  QDISTILL_INLINE static T first() noexcept { return std::numeric_limits<T>::infinity(); }
+  QDISTILL_INLINE static T step(T a, T b) noexcept { return math::select(a <= b, a, math::select(a != a, a, b)); }
+  QDISTILL_INLINE static Wide wide_first() noexcept { return first(); }
+  QDISTILL_INLINE static Wide join(Wide a, Wide b) noexcept { return step(a, b); }
 };
 
 namespace detail {

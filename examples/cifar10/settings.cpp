@@ -1,0 +1,89 @@
+#include "settings.hpp"
+
+namespace cifar10 {
+
+namespace {
+
+/// A narrow member of the paper's family for the quick preset.
+models::PolinoSpec thin_teacher() {
+  models::PolinoSpec s = models::polino_teacher();
+  s.name = "thin teacher";
+  s.convs = {24, 24, 40, 40, 48, 48}, s.pool_after = {1, 3, 5}, s.linear = {200};
+  s.dropout = {{3, .1}, {5, .2}, {6, .2}};
+  return s;
+}
+
+}  // namespace
+
+Settings preset(const std::string& name, bool real_data) {
+  Settings s;
+  s.preset = name;
+  s.generated_train = 12000, s.generated_test = 4000;
+  s.teacher = models::polino_teacher(), s.student = models::polino_student_1();
+  if (name == "quick") {
+    s.about = "narrow members of the paper's family (a thin teacher, the paper's smallest student), a few epochs";
+    s.teacher = thin_teacher(), s.student = models::polino_student_3();
+    s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
+    s.batch = 50;
+    s.teacher_budget = {6, 0.02}, s.student_budget = {6, 0.02}, s.quantized_budget = {4, 0.01};
+    s.loss = {.temperature = 5, .teacher_weight = 0.7, .average = DistillationAverage::batch};
+    s.augment = false, s.cache_teacher = true, s.start_from_distilled = true;
+  } else if (name == "standard") {
+    s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
+    s.train_images = 20000, s.validation_images = 2000;
+    s.batch = 50;
+    s.teacher_budget = {18, 0.02}, s.student_budget = {12, 0.02}, s.quantized_budget = {10, 0.02};
+    s.loss = {.temperature = 5, .teacher_weight = 0.7, .average = DistillationAverage::batch};
+    s.start_from_distilled = true;
+    s.bits_from_labels = {2, 4};
+  } else if (name == "paper") {
+    s.about = "the first paper's text: T = 5, equal weights, 200 epochs";
+    s.validation_images = 5000;
+    s.batch = 25, s.cosine = false;
+    s.teacher_budget = s.student_budget = s.quantized_budget = {200, 0.001};
+    s.loss = {.temperature = 5, .teacher_weight = 0.5, .average = DistillationAverage::batch};
+    s.bits_from_labels = {2, 4};
+  } else if (name == "authors") {
+    s.about = "the published code: T = 2, weight 0.7, KL averaged over batch and classes, schedule on the test set";
+    s.batch = 25, s.cosine = false, s.test_schedule = true;
+    s.teacher_budget = s.student_budget = s.quantized_budget = {200, 0.001};
+    s.loss = {.temperature = 2, .teacher_weight = 0.7, .average = DistillationAverage::batch_times_classes};
+    s.bits_from_labels = {2, 4};
+  } else {
+    fail("cifar10", "got preset '", name, "', expected quick, standard, paper or authors");
+  }
+  if (!real_data && name != "quick") s.train_images = 0;
+  return s;
+}
+
+train::Json Settings::json() const {
+  const auto budget = [](const Budget& b) { return train::Json{{"epochs", b.epochs}, {"lr", b.lr}}; };
+  return {{"preset", preset},
+          {"about", about},
+          {"data", data},
+          {"seed", seed},
+          {"teacher", teacher.name},
+          {"student", student.name},
+          {"train_images", train_images},
+          {"validation_images", validation_images},
+          {"test_images", test_images},
+          {"generated", {{"train", generated_train}, {"test", generated_test}}},
+          {"batch", batch},
+          {"budget",
+           {{"teacher", budget(teacher_budget)},
+            {"student", budget(student_budget)},
+            {"quantized", budget(quantized_budget)}}},
+          {"momentum", momentum},
+          {"weight_decay", weight_decay},
+          {"schedule", cosine ? "cosine" : test_schedule ? "paper's rule, on the test set" : "paper's rule"},
+          {"temperature", loss.temperature},
+          {"teacher_weight", loss.teacher_weight},
+          {"kl_average", loss.average == DistillationAverage::batch ? "batch" : "batch times classes"},
+          {"augment", augment},
+          {"cache_teacher", cache_teacher},
+          {"start_from_distilled", start_from_distilled},
+          {"bits", bits},
+          {"bits_from_labels", bits_from_labels}};
+}
+
+}  // namespace cifar10

@@ -1,0 +1,51 @@
+/// What a run of the main job does: presets and what the command line changed.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qdistill/distill/fit.hpp"
+#include "qdistill/models/polino_cnn.hpp"
+#include "qdistill/train/json.hpp"
+
+namespace cifar10 {
+
+using namespace qdistill;
+
+/// One training budget: images shown = epochs x training images.
+struct Budget {
+  Index epochs = 1;
+  double lr = 0.01;
+};
+
+struct Settings {
+  std::string preset;
+  std::string about;  ///< one sentence for the output
+  models::PolinoSpec teacher, student;
+  bool student_dropout_from_labels = true;  ///< the label-trained student keeps the specification's dropout
+  Index train_images = 0;       ///< 0: all; else a balanced choice by seed
+  Index validation_images = 0;  ///< taken from the training images
+  Index test_images = 0;        ///< 0: all
+  Index generated_train = 0, generated_test = 0;  ///< sizes of the generated set, used without --data
+  Index batch = 64;
+  Budget teacher_budget, student_budget, quantized_budget;
+  double momentum = 0.9, weight_decay = 2.2e-4;
+  bool cosine = true;           ///< cosine schedule over the epochs; else the paper's validation-driven rule
+  bool test_schedule = false;   ///< the published runs' schedule looks at the test set
+  distill::LossOptions loss;
+  bool augment = true;
+  bool cache_teacher = false;
+  bool start_from_distilled = false;  ///< quantized training starts at the distilled student, else from scratch
+  std::vector<int> bits = {2, 4, 8};
+  std::vector<int> bits_from_labels = {};  ///< quantized training without a teacher
+  std::uint64_t seed = 1;
+  std::string data;  ///< folder of CIFAR-10 in its binary layout; "": generated digits
+
+  train::Json json() const;
+};
+
+/// Throws ValueError for an unknown name.
+Settings preset(const std::string& name, bool real_data);
+
+}  // namespace cifar10

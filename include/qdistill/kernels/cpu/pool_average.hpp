@@ -1,0 +1,90 @@
+/// Averages over rectangles of planes: windows and adaptive bins alike, given by their rows and columns.
+#pragma once
+
+#include <algorithm>
+
+#include "qdistill/core/device.hpp"
+#include "qdistill/core/tensor.hpp"
+#include "qdistill/core/write.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::kernels {
+
+/// The positions [begin, end) along one dim that an output position averages, and what it counts them as.
+struct Bin {
+  Index begin, end, count;
+};
+
+/// Rectangles over planes of h x w: rows[i] x cols[j]. Sums are divided by rows[i].count cols[j].count, or by `divisor`
+/// if it is not 0.
+struct BinGrid {
+  Index planes = 0, h = 0, w = 0, out_h = 0, out_w = 0;
+  const Bin* rows = nullptr;
+  const Bin* cols = nullptr;
+  Index divisor = 0;
+
+  /// One over what the sum of rectangle (i, j) is divided by.
+  double scale(Index i, Index j) const noexcept {
+    return 1.0 / static_cast<double>(divisor != 0 ? divisor : rows[i].count * cols[j].count);
+  }
+  Index planes_at_once() const noexcept { return std::max<Index>(1, memory_grain / std::max<Index>(1, h * w)); }
+};
+
+/// y (planes, out_h, out_w) = means of the rectangles of x (planes, h, w).
+template <class T>
+void average_pool(Cpu, const BinGrid& g, const T* x, T* y) {
+  if (g.out_h * g.out_w == 0) return;
+  parallel_for(g.planes, g.planes_at_once(), [&](Index begin, Index end) {
+    Tensor<T> buffer = Tensor<T>::empty({g.w});
+    T* const sum = buffer.data();
+    for (Index p = begin; p < end; ++p)
+      for (Index i = 0; i < g.out_h; ++i) {
+        const Bin rows = g.rows[i];
+        const T* const plane = x + p * g.h * g.w;
+        with_isa([&]() QDISTILL_ISA_BODY {
+          QDISTILL_SIMD
+          for (Index c = 0; c < g.w; ++c) sum[c] = T(0);
+          for (Index r = rows.begin; r < rows.end; ++r) {
+            const T* const row = plane + r * g.w;
+            QDISTILL_SIMD
+            for (Index c = 0; c < g.w; ++c) sum[c] += row[c];
+          }
+        });
+        T* const to = y + (p * g.out_h + i) * g.out_w;
+        for (Index j = 0; j < g.out_w; ++j) {
+          double total = 0;
+          for (Index c = g.cols[j].begin; c < g.cols[j].end; ++c) total += static_cast<double>(sum[c]);
+          to[j] = static_cast<T>(total * g.scale(i, j));
+        }
+      }
+  });
+}
+
+/// dx (planes, h, w) (=|+=) the gradient of average_pool from dy (planes, out_h, out_w).
+template <class T>
+void average_pool_backward(Cpu, const BinGrid& g, const T* dy, T* dx, Write write) {
+  parallel_for(g.planes, g.planes_at_once(), [&](Index begin, Index end) {
+    Tensor<T> buffer = Tensor<T>::empty({g.w});
+    T* const share = buffer.data();
+    for (Index p = begin; p < end; ++p) {
+      T* const plane = dx + p * g.h * g.w;
+      if (write == Write::set) std::fill(plane, plane + g.h * g.w, T(0));
+      for (Index i = 0; i < g.out_h; ++i) {
+        const T* const from = dy + (p * g.out_h + i) * g.out_w;
+        std::fill(share, share + g.w, T(0));
+        for (Index j = 0; j < g.out_w; ++j) {
+          const T v = static_cast<T>(static_cast<double>(from[j]) * g.scale(i, j));
+          for (Index c = g.cols[j].begin; c < g.cols[j].end; ++c) share[c] += v;
+        }
+        with_isa([&]() QDISTILL_ISA_BODY {
+          for (Index r = g.rows[i].begin; r < g.rows[i].end; ++r) {
+            T* const row = plane + r * g.w;
+            QDISTILL_SIMD
+            for (Index c = 0; c < g.w; ++c) row[c] += share[c];
+          }
+        });
+      }
+    }
+  });
+}
+
+}  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -1,0 +1,67 @@
+/// Accuracy and loss over a dataset, in evaluation mode and without a graph.
+#pragma once
+
+#include "qdistill/data/loader.hpp"
+#include "qdistill/nn/module.hpp"
+#include "qdistill/ops/cross_entropy.hpp"
+
+namespace qdistill::inline QDISTILL_ABI::train {
+
+/// Sums over images; the ratios are derived. The sums are what a checkpoint keeps of an unfinished epoch.
+struct Tally {
+  Index images = 0;
+  Index correct = 0;
+  double loss_sum = 0;  ///< of the per-image loss
+
+  double accuracy() const noexcept { return images ? static_cast<double>(correct) / static_cast<double>(images) : 0.0; }
+  double loss() const noexcept { return images ? loss_sum / static_cast<double>(images) : 0.0; }
+};
+
+/// Rows of `logits` [N, C] whose largest entry is at the label; the first of equal ones counts.
+inline Index count_correct(const Tensor<float>& logits, std::span<const Index> labels) {
+  const Index classes = logits.shape()[1];
+  const float* row = logits.data();
+  Index correct = 0;
+  for (const Index label : labels) {
+    Index best = 0;
+    for (Index c = 1; c < classes; ++c)
+      if (row[c] > row[best]) best = c;
+    correct += best == label;
+    row += classes;
+  }
+  return correct;
+}
+
+/// The batch as tensors: images [N, C, H, W], labels [N].
+inline Tensor<float> images_of(const data::Batch& batch) {
+  return Tensor<float>::from(batch.images, {batch.size, batch.shape.channels, batch.shape.height, batch.shape.width});
+}
+inline Tensor<Index> labels_of(const data::Batch& batch) { return Tensor<Index>::from(batch.labels, {batch.size}); }
+
+/// Runs `model(images) -> logits` over one epoch of `loader`, from its first batch. Loss: cross entropy.
+template <class Model>
+Tally tally(Model&& model, data::DataLoader& loader) {
+  const NoGrad no_grad;
+  Tally t;
+  loader.seek({0, 0});
+  for (const data::Batch& batch : loader) {
+    const Tensor<float> logits = model(images_of(batch));
+    check<ShapeError>(logits.rank() == 2 && logits.shape()[0] == batch.size, "evaluate", "got logits of shape ",
+                      logits.shape(), ", expected [", batch.size, ", classes]");
+    t.images += batch.size;
+    t.correct += count_correct(logits, batch.labels);
+    t.loss_sum += static_cast<double>(cross_entropy(logits, labels_of(batch), {.reduction = Reduction::sum}).item());
+  }
+  return t;
+}
+
+/// The same for a module, which is put into evaluation mode and back.
+inline Tally evaluate(nn::Module<float>& model, data::DataLoader& loader) {
+  const bool training = model.training();
+  model.eval();
+  const Tally t = tally(model, loader);
+  model.train(training);
+  return t;
+}
+
+}  // namespace qdistill::inline QDISTILL_ABI::train
