@@ -4,9 +4,22 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-name=${QDISTILL_DEMO_NAME:-demo}
 arguments=("$@")
-if ((${#arguments[@]} == 0)); then arguments=(--preset quick); fi
+if (($# == 0)); then arguments=(--preset quick); fi
+
+# The run's name: the one given as --name NAME, else the first of demo, demo-2, ... that is free.
+name=
+for ((i = 0; i + 1 < ${#arguments[@]}; ++i)); do
+  if [[ ${arguments[i]} == --name ]]; then name=${arguments[i + 1]}; fi
+done
+if [[ -z $name ]]; then
+  name=demo
+  for ((n = 2; ; ++n)); do
+    if [[ ! -e $root/runs/$name ]]; then break; fi
+    name=demo-$n
+  done
+  arguments+=(--name "$name")
+fi
 
 start=$SECONDS
 "$root/scripts/setup.sh"
@@ -16,7 +29,7 @@ cmake --build "$build" --parallel "$jobs" --target cifar10
 built=$SECONDS
 
 cd "$root"
-"$build/examples/cifar10" "${arguments[@]}" --name "$name"
+"$build/examples/cifar10" "${arguments[@]}"
 ran=$SECONDS
 
 echo

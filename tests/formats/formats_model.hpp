@@ -11,13 +11,16 @@ inline qdistill::io::PackedModel formats_model() {
   int x = model.network.add("conv2d", {0},
                             {{"stride", std::vector<Index>{1, 1}},
                              {"padding", std::vector<Index>{1, 1}},
-                             {"groups", 1},
-                             {"eps", 1e-5},
-                             {"exact", true},
-                             {"padding_mode", "zeros"}},
+                             {"dilation", std::vector<Index>{1, 1}},
+                             {"groups", 1}},
                             {{"weight", "conv.weight"}, {"bias", "conv.bias"}});
-  x = model.network.add("relu", {x});
-  x = model.network.add("flatten", {x}, {{"start_dim", 1}});
+  x = model.network.add("batch_norm", {x}, {{"eps", 1e-5}},
+                        {{"weight", "norm.weight"},
+                         {"bias", "norm.bias"},
+                         {"running_mean", "norm.running_mean"},
+                         {"running_var", "norm.running_var"}});
+  x = model.network.add("relu", {x}, {{"a text", "naïve"}, {"a flag", true}});
+  x = model.network.add("flatten", {x});
   model.network.add("linear", {x}, {}, {{"weight", "fc.weight"}});
 
   std::uint32_t state = 1;
@@ -40,6 +43,9 @@ inline qdistill::io::PackedModel formats_model() {
   };
   model.tensors["conv.weight"] = uniform({4, 2, 3, 3}, 4, 32, Scaling::linear);
   model.tensors["conv.bias"] = {{4}, DenseEncoding{{0.5f, -0.25f, 0.0f, 1.5f}}};
+  for (const char* name : {"norm.weight", "norm.running_mean", "norm.running_var"})
+    model.tensors[name] = {{4}, DenseEncoding{{1, 0.5f, 0.25f, 2}}};
+  model.tensors["norm.bias"] = uniform({4}, 4, 256, Scaling::linear);
   model.tensors["fc.weight"] = uniform({60, 64}, 4, 256, Scaling::linear);
   model.tensors["other.absmax"] = uniform({5, 3}, 3, 4, Scaling::absmax);
   model.tensors["other.absnorm"] = uniform({7}, 8, 0, Scaling::absnorm);

@@ -23,16 +23,6 @@ struct DenseEncoding {
   std::vector<float> values;
 };
 
-/// How a bucket is scaled (Polino et al. 2018, section 2; absmax and absnorm as in the authors' code).
-///   linear   alpha = max - min, beta = min
-///   absmax   alpha = largest magnitude; the sign is kept apart
-///   absnorm  alpha = 2-norm of the bucket; the sign is kept apart
-enum class Scaling { linear, absmax, absnorm };
-
-inline const char* name(Scaling scaling) noexcept {
-  return scaling == Scaling::absnorm ? "absnorm" : scaling == Scaling::absmax ? "absmax" : "linear";
-}
-
 /// Uniform levels with one scale (and offset) per bucket of consecutive elements of the flat tensor.
 ///
 /// A code has `bits` bits. With linear scaling it is the level. With absmax and absnorm its highest bit is the sign
@@ -71,12 +61,6 @@ inline Index checked_numel(std::string_view op, std::span<const Index> shape) {
     n *= d;
   }
   return n;
-}
-
-/// Buckets of a tensor of n elements: none if it is empty, one if bucket_size is 0 or larger than n.
-inline Index bucket_count(Index n, Index bucket_size) noexcept {
-  if (n <= 0) return 0;
-  return bucket_size <= 0 ? 1 : n / bucket_size + (n % bucket_size != 0);
 }
 
 namespace detail {

@@ -1,9 +1,11 @@
-/// The one formula of uniform quantization with linear scaling (Polino, Pascanu, Alistarh 2018, section 2), shared by
-/// the fake-quantize kernel and by every decoder, so that training and inference see the same values.
+/// The one formula of uniform quantization (Polino, Pascanu, Alistarh 2018, section 2), shared by the fake-quantize
+/// kernel and by every decoder, so that training and inference see the same values.
 ///
 ///   scaled   z = (v - beta) / alpha                      alpha = max - min, beta = min of the bucket
 ///   level    l = round_half_even(z (s - 1))              s = 2^bits levels, both ends included
 ///   decoded  q = alpha l / (s - 1) + beta
+///
+/// With absmax and absnorm scaling it takes the magnitude of v, with beta = 0.
 ///
 /// In float the results have the same bits on every instruction set and compiler: no product here can be fused with
 /// a later addition in a way that changes a rounding (a float product is exact in double). In double they agree to
@@ -16,6 +18,22 @@
 #include "qdistill/core/isa.hpp"
 
 namespace qdistill::inline QDISTILL_ABI {
+
+/// How a bucket is scaled (Polino et al. 2018, section 2; absmax and absnorm as in the authors' code).
+///   linear   alpha = max - min, beta = min
+///   absmax   alpha = largest magnitude; the sign is kept apart
+///   absnorm  alpha = 2-norm of the bucket; the sign is kept apart
+enum class Scaling { linear, absmax, absnorm };
+
+inline const char* name(Scaling scaling) noexcept {
+  return scaling == Scaling::absnorm ? "absnorm" : scaling == Scaling::absmax ? "absmax" : "linear";
+}
+
+/// Buckets of a tensor of n elements: none if it is empty, one if bucket_size is 0 or larger than n.
+inline Index bucket_count(Index n, Index bucket_size) noexcept {
+  if (n <= 0) return 0;
+  return bucket_size <= 0 ? 1 : n / bucket_size + (n % bucket_size != 0);
+}
 
 /// alpha * (level / divisor) + beta, with divisor = s - 1. `level` is an integer value from 0 to `divisor`.
 template <class T>

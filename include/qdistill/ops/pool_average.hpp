@@ -90,9 +90,9 @@ template <class T>
 Tensor<T> adaptive_avg_pool(const char* op, const Tensor<T>& x, const Shape& wide, Size2d size, bool flat) {
   const Index h = wide[wide.rank() - 2], w = wide[wide.rank() - 1];
   check<ShapeError>(h > 0 && w > 0, op, "got input ", x.shape(), ", expected planes of at least one element");
-  constexpr Index most = Index{1} << 31;
+  constexpr Index most = Index{1} << 24;
   check(size.h >= 1 && size.w >= 1 && size.h <= most && size.w <= most, op, "got output size ", Shape{size.h, size.w},
-        ", expected at least 1");
+        ", expected 1 to ", most);
   BinTable bins(size.h, size.w);
   for (Index i = 0; i < size.h; ++i) bins.row(i) = adaptive_bin(i, h, size.h);
   for (Index j = 0; j < size.w; ++j) bins.col(j) = adaptive_bin(j, w, size.w);

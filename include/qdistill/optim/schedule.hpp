@@ -11,6 +11,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numbers>
 #include <vector>
 
 #include "qdistill/core/error.hpp"
@@ -90,7 +91,7 @@ struct CosineAnnealingLR {
   Index t_max = 100;
   double eta_min = 0;
   double at(Index t) const {
-    return eta_min + (lr - eta_min) * (1 + std::cos(M_PI * static_cast<double>(t) / static_cast<double>(t_max))) / 2;
+    return eta_min + (lr - eta_min) * (1 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(t_max))) / 2;
   }
   void check_values() const { check(t_max > 0, "CosineAnnealingLR", "got t_max ", t_max, ", expected above 0"); }
 };
@@ -104,7 +105,7 @@ struct CosineAnnealingWarmRestarts {
     Index length = t_0;
     if (t_mult == 1) t %= t_0;
     while (t >= length) t -= length, length *= t_mult;
-    return eta_min + (lr - eta_min) * (1 + std::cos(M_PI * static_cast<double>(t) / static_cast<double>(length))) / 2;
+    return eta_min + (lr - eta_min) * (1 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(length))) / 2;
   }
   void check_values() const {
     check(t_0 > 0 && t_mult >= 1, "CosineAnnealingWarmRestarts", "got t_0 ", t_0, " and t_mult ", t_mult,
@@ -133,7 +134,7 @@ struct WarmupCosineLR {
   double at(Index t) const {
     if (t < warmup) return lr * static_cast<double>(t + 1) / static_cast<double>(warmup);
     const double part = static_cast<double>(std::min(t, total) - warmup) / static_cast<double>(total - warmup);
-    return eta_min + (lr - eta_min) * (1 + std::cos(M_PI * part)) / 2;
+    return eta_min + (lr - eta_min) * (1 + std::cos(std::numbers::pi * part)) / 2;
   }
   void check_values() const {
     check(warmup >= 0 && total > warmup, "WarmupCosineLR", "got warmup ", warmup, " and total ", total,
@@ -157,7 +158,7 @@ struct OneCycleLR {
     return between(max_lr, last, end > peak ? (x - peak) / (end - peak) : 1);
   }
   double between(double from, double to, double part) const {
-    return linear ? from + (to - from) * part : to + (from - to) * (1 + std::cos(M_PI * part)) / 2;
+    return linear ? from + (to - from) * part : to + (from - to) * (1 + std::cos(std::numbers::pi * part)) / 2;
   }
   void check_values() const {
     check(total_steps > 0 && pct_start >= 0 && pct_start <= 1 && div_factor > 0 && final_div_factor > 0, "OneCycleLR",

@@ -46,7 +46,7 @@ class PolinoHalving final : public Schedule {
       last = epoch;
       ++halvings;
     }
-    state_.stop = state_.stop || bad > static_cast<double>(options_.stop_after) ||
+    state_.stop = bad > static_cast<double>(options_.stop_after) ||
                   halvings > static_cast<double>(options_.max_halvings);
   }
   PolinoHalvingOptions options_;

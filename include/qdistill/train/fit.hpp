@@ -12,26 +12,13 @@
 
 #include "qdistill/optim/clip.hpp"
 #include "qdistill/optim/optimizer.hpp"
+#include "qdistill/optim/schedule.hpp"
 #include "qdistill/train/checkpoint.hpp"
 #include "qdistill/train/evaluate.hpp"
 #include "qdistill/train/progress.hpp"
 #include "qdistill/train/record.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::train {
-
-/// The learning rate from epoch to epoch, with a state for checkpoints.
-class Schedule {
- public:
-  virtual ~Schedule() = default;
-  struct Decision {
-    double lr = 0;      ///< of the next epoch
-    bool stop = false;  ///< training ends here
-  };
-  /// Called once after each epoch, 0-based, with the validation error in [0, 1].
-  virtual Decision after_epoch(Index epoch, double validation_error) = 0;
-  virtual std::vector<double> state() const = 0;
-  virtual void load_state(std::span<const double> state) = 0;
-};
 
 struct EpochRecord {
   Index epoch = 0;
@@ -46,7 +33,7 @@ struct FitOptions {
   std::string stage = "train";  ///< names the events in the log and the bar
   Index epochs = 1;
   double clip_norm = 0;                     ///< largest 2-norm of all gradients together; 0: not clipped
-  Schedule* schedule = nullptr;             ///< null: constant rate
+  optim::Schedule* schedule = nullptr;      ///< stepped with the validation error after each epoch; null: constant
   std::string checkpoint = {};              ///< file written after each epoch and when stopped; "": none
   Json context = Json::object();            ///< the program's own state, kept in the checkpoint
   const Checkpoint* resume = nullptr;       ///< where to go on
@@ -106,6 +93,26 @@ inline EpochRecord epoch_from_json(const Json& j) {
           j.at("seconds").get<double>()};
 }
 
+/// A number that may be infinite, which JSON does not have.
+inline Json number(double v) { return std::isfinite(v) ? Json(v) : Json(v > 0 ? "inf" : v < 0 ? "-inf" : "nan"); }
+inline double number(const Json& j) {
+  if (j.is_number()) return j.get<double>();
+  const auto s = j.get<std::string>();
+  const double inf = std::numeric_limits<double>::infinity();
+  return s == "inf" ? inf : s == "-inf" ? -inf : std::numeric_limits<double>::quiet_NaN();
+}
+inline Json to_json(const optim::ScheduleState& s) {
+  Json numbers = Json::array();
+  for (const double v : s.numbers) numbers.push_back(number(v));
+  return {{"steps", s.steps}, {"lr", number(s.lr)}, {"stop", s.stop}, {"numbers", numbers}};
+}
+inline optim::ScheduleState schedule_from_json(const Json& j) {
+  optim::ScheduleState s;
+  s.steps = j.at("steps").get<Index>(), s.lr = number(j.at("lr")), s.stop = j.at("stop").get<bool>();
+  for (std::size_t i = 0; i < s.numbers.size(); ++i) s.numbers[i] = number(j.at("numbers").at(i));
+  return s;
+}
+
 /// The loop's state, which is what a checkpoint holds beyond model and optimizer.
 class FitState {
  public:
@@ -156,7 +163,7 @@ class FitState {
                  {"loader", {{"epoch", at.epoch}, {"batch", at.batch}}},
                  {"random", {{"seed", default_generator().seed()}, {"counter", default_generator().counter()}}},
                  {"optimizer", scalars},
-                 {"schedule", options_.schedule ? Json(options_.schedule->state()) : Json::array()},
+                 {"schedule", options_.schedule ? to_json(options_.schedule->state()) : Json()},
                  {"tally", {{"images", train.images}, {"correct", train.correct}, {"loss_sum", train.loss_sum}}},
                  {"epoch_seconds", epoch_seconds},
                  {"seconds", result.seconds},
@@ -186,7 +193,7 @@ class FitState {
         state.tensors.emplace_back(name, t);
       }
       optimizer_.load_state(state);
-      if (options_.schedule) options_.schedule->load_state(n.at("schedule").get<std::vector<double>>());
+      if (options_.schedule) options_.schedule->load_state(schedule_from_json(n.at("schedule")));
       epoch = n.at("epoch").get<Index>(), finished = n.at("finished").get<bool>();
       const Json& tally = n.at("tally");
       train = {tally.at("images").get<Index>(), tally.at("correct").get<Index>(), tally.at("loss_sum").get<double>()};
@@ -223,6 +230,7 @@ inline FitResult fit(nn::Module<float>& model, optim::Optimizer<float>& optimize
   ProgressSink& progress = options.progress ? *options.progress : silent_progress();
   if (options.resume) state.load(*options.resume);
   else loader.seek({0, 0});
+  if (options.schedule && !options.resume) optimizer.set_lr(options.schedule->lr());
   const auto stopped = [&] { return options.stop && options.stop->load(); };
   const std::vector<Tensor<float>> parameters = model.parameters();
   while (!state.finished && state.epoch < options.epochs) {
@@ -272,9 +280,8 @@ inline FitResult fit(nn::Module<float>& model, optim::Optimizer<float>& optimize
       state.keep_best();
     }
     if (options.schedule) {
-      const Schedule::Decision next = options.schedule->after_epoch(state.epoch, 1 - v.accuracy());
-      optimizer.set_lr(next.lr);
-      state.finished = next.stop;
+      optimizer.set_lr(options.schedule->step(1 - v.accuracy()));
+      state.finished = options.schedule->stop();
     }
     ++state.epoch;
     state.train = {}, state.epoch_seconds = 0;

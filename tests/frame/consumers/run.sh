@@ -8,6 +8,7 @@ mkdir -p "$1"
 work=$(cd "$1" && pwd)
 compiler=${CXX:-c++}
 unset CMAKE_PREFIX_PATH PKG_CONFIG_PATH
+if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
 
 build() { # NAME OPTIONS...
   local name=$1

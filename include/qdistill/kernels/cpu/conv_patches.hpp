@@ -68,23 +68,33 @@ inline void forward_offsets(const Conv2dShape& s, const PatchGeometry& g, Index*
       for (Index kw = 0; kw < s.KW; ++kw) *offsets++ = g.offset(c, kh * s.dil_h, kw * s.dil_w);
 }
 
-/// line[i] = from[i - first] for begin <= i < end, 0 for the rest of i < length. May write zeros up to 15 elements
-/// further: lines are written in order, and the scratch image has a margin.
-template <class T>
-void copy_line(const T* from, Index first, Index begin, Index end, Index length, T* line) {
-  for (Index i = 0; i < begin; ++i) line[i] = 0;
-  if (end > begin) std::memcpy(line + begin, from + begin - first, static_cast<std::size_t>(end - begin) * sizeof(T));
-  for (Index i = end; i < length; ++i) line[i] = 0;
-}
-
 #if QDISTILL_X86
-QDISTILL_TARGET_AVX512 inline void copy_line_avx512(const float* from, Index first, Index begin, Index end,
-                                                    Index length, float* line) {
-  for (Index i = 0; i < length; i += 16) {
-    const __mmask16 lanes = static_cast<__mmask16>(lanes16(end - i) & ~lanes16(begin - i));
-    _mm512_storeu_ps(line + i, _mm512_maskz_loadu_ps(lanes, from + i - first));
+
+/// pad_channels for a stride of 1 and rows of at most 128 pixels: whole vectors, the lanes outside the source masked.
+/// Stores reach up to 15 elements past a row, into the next one, which is written later; the last row of the range must
+/// not, another thread may have written there.
+QDISTILL_TARGET_AVX512 inline void pad_channels_avx512(const PatchGeometry& g, const float* src, Index c0, Index c1,
+                                                       float* to) {
+  const Index row = g.row(), chunks = (row + 15) / 16;
+  __mmask16 inside[8];
+  for (Index k = 0; k < chunks; ++k)
+    inside[k] = static_cast<__mmask16>(lanes16(g.src_w + g.pad_left - 16 * k) & ~lanes16(g.pad_left - 16 * k));
+  const __mmask16 tail = lanes16(row - 16 * (chunks - 1));
+  for (Index c = c0; c < c1; ++c) {
+    const float* from = src + (c * g.src_h - g.pad_top) * g.src_w - g.pad_left;
+    for (Index r = 0; r < g.rows; ++r, to += row, from += g.src_w) {
+      if (r < g.pad_top || r - g.pad_top >= g.src_h) {
+        for (Index k = 0; k < row; ++k) to[k] = 0;
+        continue;
+      }
+      const Index whole = c + 1 == c1 && r + 1 == g.rows ? chunks - 1 : chunks;
+      for (Index k = 0; k < whole; ++k) _mm512_storeu_ps(to + 16 * k, _mm512_maskz_loadu_ps(inside[k], from + 16 * k));
+      if (whole < chunks)
+        _mm512_mask_storeu_ps(to + 16 * whole, tail, _mm512_maskz_loadu_ps(inside[whole], from + 16 * whole));
+    }
   }
 }
+
 #endif
 
 /// Copies channels [c0, c1) of `src` into `scratch`, padded; nothing to do where the image is read in place.
@@ -93,13 +103,11 @@ void pad_channels(const PatchGeometry& g, const T* src, Index c0, Index c1, T* s
   if (g.in_place()) return;
   const Index phase = g.phase(), row = g.row(), stride = g.stride_w;
   T* to = scratch + PatchGeometry::margin + c0 * g.plane();
-  auto copy = copy_line<T>;
 #if QDISTILL_X86
   if constexpr (std::is_same_v<T, float>)
-    if (active_isa() == Isa::avx512) copy = copy_line_avx512;
+    if (stride == 1 && row <= 128 && active_isa() == Isa::avx512) return pad_channels_avx512(g, src, c0, c1, to);
 #endif
   for (Index c = c0; c < c1; ++c) {
-    const T* const plane = src + c * g.src_h * g.src_w;
     for (Index r = 0; r < g.rows; ++r, to += row) {
       if (r % g.stride_h >= g.span_h) continue;  // no patch reads this row
       const Index h = r - g.pad_top;
@@ -107,20 +115,19 @@ void pad_channels(const PatchGeometry& g, const T* src, Index c0, Index c1, T* s
         std::memset(to, 0, static_cast<std::size_t>(row) * sizeof(T));
         continue;
       }
+      const T* const from = src + (c * g.src_h + h) * g.src_w;
       for (Index p = 0; p < g.phases(); ++p) {
-        // Element i of this remainder is column i * stride + p - pad_left of the source.
-        const Index first = g.pad_left - p, past = g.src_w + g.pad_left - p;
+        // Element i of this remainder is column i * stride - first of the source.
+        const Index first = g.pad_left - p, past = g.src_w + first;
         const Index begin = first <= 0 ? 0 : std::min(phase, (first + stride - 1) / stride);
         const Index end = past <= 0 ? begin : std::max(begin, std::min(phase, (past + stride - 1) / stride));
         T* const line = to + p * phase;
-        const T* const from = plane + h * g.src_w;
-        if (stride == 1) {
-          const bool last = c + 1 == c1 && r + 1 == g.rows;  // beyond it another thread may have written
-          (last ? copy_line<T> : copy)(from, first, begin, end, phase, line);
-          continue;
-        }
         for (Index i = 0; i < begin; ++i) line[i] = 0;
-        for (Index i = begin; i < end; ++i) line[i] = from[i * stride - first];
+        if (stride != 1) {
+          for (Index i = begin; i < end; ++i) line[i] = from[i * stride - first];
+        } else if (end > begin) {
+          std::memcpy(line + begin, from + begin - first, static_cast<std::size_t>(end - begin) * sizeof(T));
+        }
         for (Index i = end; i < phase; ++i) line[i] = 0;
       }
     }
@@ -135,21 +142,32 @@ const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
   return scratch + PatchGeometry::margin;
 }
 
+/// Walks over the output pixels of an image in order.
+struct PixelCursor {
+  Index width, down;  ///< of the output; elements between two of its rows in the scratch image
+  Index h, w;         ///< of the next pixel
+
+  PixelCursor(const PatchGeometry& g, Index pixel) noexcept
+      : width(g.out_w), down(g.stride_h * g.row()), h(pixel / g.out_w), w(pixel - h * g.out_w) {}
+};
+
 /// Up to 16 consecutive output pixels as runs of consecutive elements. Lane i of run s is at shift[s] + i.
 struct PixelLanes {
   Index runs = 0;
   std::uint16_t mask[16];
   Index shift[16];
 
-  /// Pixels [p, p + n), n <= 16; none where n <= 0.
-  PixelLanes(const PatchGeometry& g, Index p, Index n) noexcept {
+  /// The next n pixels, 16 at most, none where n <= 0.
+  PixelLanes(PixelCursor& at, Index n) noexcept {
+    mask[0] = 0, shift[0] = 0;
     if (n > 16) n = 16;
-    Index h = n > 0 ? p / g.out_w : 0, w = n > 0 ? p % g.out_w : 0;
-    for (Index lane = 0; lane < n; ++h, w = 0, ++runs) {
-      const Index length = std::min(n - lane, g.out_w - w);
+    for (Index lane = 0; lane < n; ++runs) {
+      const Index length = std::min(n - lane, at.width - at.w);
       mask[runs] = static_cast<std::uint16_t>(((1u << length) - 1u) << lane);
-      shift[runs] = h * g.stride_h * g.row() + w - lane;
+      shift[runs] = at.h * at.down + at.w - lane;
       lane += length;
+      at.w += length;
+      if (at.w == at.width) at.w = 0, ++at.h;
     }
   }
 };
@@ -199,7 +217,8 @@ QDISTILL_TARGET_AVX512 QDISTILL_INLINE __m512 load_lanes(const PixelLanes& lanes
 
 QDISTILL_TARGET_AVX512 inline void pack_patches_avx512(const PatchGeometry& g, const float* image, const Index* offsets,
                                                        Index k, Index p, Index n, float* out) {
-  PixelLanes a(g, p, n), b(g, p + 16, n - 16);
+  PixelCursor at(g, p);
+  PixelLanes a(at, n), b(at, n - 16);
   for (PixelLanes* l : {&a, &b})
     for (; l->runs < 2; ++l->runs) l->mask[l->runs] = 0, l->shift[l->runs] = 0;
   const __mmask16 a0 = a.mask[0], a1 = a.mask[1], b0 = b.mask[0], b1 = b.mask[1];
@@ -228,8 +247,9 @@ QDISTILL_TARGET_AVX512 inline void pack_patches_avx512(const PatchGeometry& g, c
 
 QDISTILL_TARGET_AVX512 inline void pack_pixels_avx512(const PatchGeometry& g, const float* image, const Index* offsets,
                                                       Index n, Index p, Index k, float* out) {
+  PixelCursor at(g, p);
   for (Index q = 0; q < k; q += 16, out += 16 * 32) {
-    const PixelLanes lanes(g, p + q, k - q);
+    const PixelLanes lanes(at, k - q);
     const Index rows = k - q;
     for (Index j = 0; j < n; j += 16) {
       __m512 v[16];

@@ -1,0 +1,66 @@
+/// The table and the page of a run.
+#include "program.hpp"
+#include "qdistill/train/plot.hpp"
+#include "qdistill/train/plot_scatter.hpp"
+#include "qdistill/train/report.hpp"
+
+namespace cifar10 {
+
+train::Table results_table(const std::vector<Row>& rows) {
+  train::Table table({{"network"},
+                      {"accuracy", "%", 2},
+                      {"bytes, plain"},
+                      {"bytes, Huffman"},
+                      {"bits per weight", "", 2},
+                      {"ratio to teacher", "", 1},
+                      {"paper's size", "MB", 3},
+                      {"seconds", "", 1}});
+  std::string kind;
+  for (const Row& r : rows) {
+    if (!kind.empty() && (r.kind == "full precision") != (kind == "full precision")) table.rule();
+    kind = r.kind;
+    table.add({r.name, 100 * r.accuracy, r.bytes_plain, r.bytes_huffman, r.bits_per_weight, r.ratio, r.paper_mb,
+               r.seconds > 0 ? train::Cell(r.seconds) : train::Cell()});
+  }
+  return table;
+}
+
+std::string report_html(const Settings& s, const std::vector<Row>& rows,
+                        const std::vector<std::pair<std::string, train::FitResult>>& curves,
+                        const train::Json& manifest) {
+  train::Report report(text(s.data.empty() ? "Generated digits" : "CIFAR-10", ", preset ", s.preset));
+  report.paragraph("A teacher is trained; a smaller student is trained on the labels and by distillation; the distilled "
+                   "student is quantized after training (post-mortem, PM) and by quantized distillation (QD). Each file "
+                   "was packed with Huffman-coded codes; its size is that on disk, the network's description included.");
+  report.paragraph(text("This preset: ", s.about, '.'));
+  report.heading("Results").table(results_table(rows), "Accuracy on the test set, which was read once, at the end of "
+                                                       "each stage.");
+  train::ScatterChart scatter;
+  scatter.title = "Accuracy against bytes on disk";
+  scatter.subtitle = "Huffman-coded packed files; the line joins the files that nothing beats in both";
+  scatter.x = {.label = "bytes on disk", .log = true, .bytes = true};
+  scatter.y = {.label = "test accuracy (%)"};
+  for (const Row& r : rows)
+    scatter.points.push_back({.label = r.name, .x = static_cast<double>(r.bytes_huffman), .y = 100 * r.accuracy,
+                              .group = r.kind});
+  report.figure(train::scatter_chart(scatter));
+
+  train::LineChart accuracy, loss;
+  accuracy.title = "Validation accuracy while training", accuracy.x.label = loss.x.label = "epoch";
+  accuracy.y.label = "accuracy (%)";
+  loss.title = "Training loss", loss.subtitle = "cross entropy, or the distillation loss, which is not comparable to it";
+  loss.y = {.label = "loss", .log = true};
+  for (const auto& [name, fit] : curves) {
+    train::Series a{name, {}, {}}, l{name, {}, {}};
+    for (const auto& e : fit.history) {
+      a.x.push_back(static_cast<double>(e.epoch + 1)), a.y.push_back(100 * e.validation_accuracy);
+      l.x.push_back(static_cast<double>(e.epoch + 1)), l.y.push_back(e.train_loss);
+    }
+    accuracy.series.push_back(std::move(a)), loss.series.push_back(std::move(l));
+  }
+  report.heading("Training").figure(train::line_chart(accuracy)).figure(train::line_chart(loss));
+  report.heading("Where these figures come from").settings(manifest);
+  return report.html();
+}
+
+}  // namespace cifar10
