@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on the generated images: installs what is missing, builds examples/cifar10, runs its quick preset, then
-# evaluates a packed student in a fresh process. Usage: scripts/demo.sh [ARGUMENTS OF examples/cifar10]
+# evaluates its packed students in a fresh process. Usage: scripts/demo.sh [ARGUMENTS OF examples/cifar10]
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -28,12 +28,11 @@ configure "$build" -DCMAKE_BUILD_TYPE=Release
 cmake --build "$build" --parallel "$jobs" --target cifar10
 built=$SECONDS
 
-cd "$root"
-"$build/examples/cifar10" "${arguments[@]}"
+"$build/examples/cifar10" "${arguments[@]}" --runs "$root/runs"
 ran=$SECONDS
 
 echo
 echo "In a fresh process, from the packed files alone:"
-"$build/examples/cifar10" verify "runs/$name"
+"$build/examples/cifar10" verify "$root/runs/$name"
 echo
 echo "set-up and build $((built - start)) s, run $((ran - built)) s, verification $((SECONDS - ran)) s"

@@ -3,3 +3,8 @@
 #define QDISTILL_EXTERN
 
 #include "qdistill/core/compiled.hpp"
+
+#include "qdistill/kernels/cpu/conv.hpp"
+#include "qdistill/kernels/cpu/conv_data.hpp"
+#include "qdistill/kernels/cpu/conv_weights.hpp"
+#include "qdistill/kernels/cpu/gemm.hpp"

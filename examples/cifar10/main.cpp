@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
       if (root != "runs") again.insert(again.end(), {"--runs", root});
       if (threads > 0) again.insert(again.end(), {"--threads", std::to_string(threads)});
       again.push_back("--resume");
-      std::fprintf(stderr, "Stopped; the checkpoint is written. To go on:\n  %s\n", train::shell_command(again).c_str());
+      std::fprintf(stderr, "Stopped; the checkpoint is written. To go on:\n  %s\n",
+                   train::shell_command(again).c_str());
       return 130;
     }
     return 0;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "qdistill/encoding/paper_size.hpp"
+#include "qdistill/optim/schedule_polino.hpp"
 #include "qdistill/quant/pack.hpp"
 #include "qdistill/runtime/model.hpp"
 #include "qdistill/train/manifest.hpp"
@@ -82,8 +83,8 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
   std::uint64_t log_bytes = 0;
   if (resume) {
     const train::Json before = train::parse_json(train::detail::file_text(folder + "/manifest.json"), folder);
-    check(before.at("settings") == s_.json(), "cifar10", folder, " was run with other settings: ",
-          train::json_line(before.at("settings")), ". HINT: give the same options");
+    check(before.at("settings") == s_.json(), "cifar10", folder,
+          " was run with other settings: ", train::json_line(before.at("settings")), ". HINT: give the same options");
     // The log ends where the newest of the stages' files and the checkpoint say.
     for (const auto& entry : std::filesystem::directory_iterator(folder + "/state")) {
       if (entry.path().extension() != ".safetensors") continue;
@@ -155,10 +156,8 @@ std::unique_ptr<Program::Net> Program::stage(const std::string& name, const mode
     c.put("model.", *net);
     train::Json history = train::Json::array();
     for (const auto& e : result.history) history.push_back(train::detail::to_json(e));
-    c.numbers = {{"stage", name},
-                 {"history", history},
-                 {"seconds", result.seconds},
-                 {"log_bytes", record_->log().sync()}};
+    c.numbers = {
+        {"stage", name}, {"history", history}, {"seconds", result.seconds}, {"log_bytes", record_->log().sync()}};
     c.save(done);
   }
   seconds = result.seconds;
@@ -180,7 +179,8 @@ void Program::add_row(Net& net, Row row) {
     if (name.find("running_") == std::string::npos) size.add(encoding);
   row.paper_mb = size.huffman_mb();
   row.bits_per_weight = 8.0 * static_cast<double>(row.bytes_huffman) / static_cast<double>(net.parameter_count());
-  const double teacher = rows_.empty() ? static_cast<double>(row.bytes_plain) : static_cast<double>(rows_[0].bytes_plain);
+  const double teacher =
+      rows_.empty() ? static_cast<double>(row.bytes_plain) : static_cast<double>(rows_[0].bytes_plain);
   row.ratio = teacher / static_cast<double>(row.bytes_huffman);
   progress_.message(text(row.name, ": ", train::fixed(100 * row.accuracy, 2), " %, ", row.bytes_huffman, " bytes"));
   rows_.push_back(std::move(row));
@@ -204,14 +204,16 @@ void Program::run() {
   if (s_.data.empty())
     std::printf("Data: generated digits, %lld training and %lld test images (no file needed; --data takes CIFAR-10).\n",
                 static_cast<long long>(train_set_.size()), static_cast<long long>(test_set_.size()));
-  std::printf("Training on %lld images, validation on %lld, test on %lld. Learning rate, batch and epochs are this "
-              "preset's own:\n  teacher %lld epochs at %g, student %lld at %g, quantized %lld at %g; batch %lld, %s.\n",
-              static_cast<long long>(train_->size()), static_cast<long long>(validation_->size()),
-              static_cast<long long>(test_->size()), static_cast<long long>(s_.teacher_budget.epochs),
-              s_.teacher_budget.lr, static_cast<long long>(s_.student_budget.epochs), s_.student_budget.lr,
-              static_cast<long long>(s_.quantized_budget.epochs), s_.quantized_budget.lr,
-              static_cast<long long>(s_.batch), s_.cosine ? "cosine schedule" : "the paper's schedule");
-  if (s_.test_schedule) std::printf("The schedule and the best model look at the TEST set, as the published runs did.\n");
+  std::printf(
+      "Training on %lld images, validation on %lld, test on %lld. Learning rate, batch and epochs are this "
+      "preset's own:\n  teacher %lld epochs at %g, student %lld at %g, quantized %lld at %g; batch %lld, %s.\n",
+      static_cast<long long>(train_->size()), static_cast<long long>(validation_->size()),
+      static_cast<long long>(test_->size()), static_cast<long long>(s_.teacher_budget.epochs), s_.teacher_budget.lr,
+      static_cast<long long>(s_.student_budget.epochs), s_.student_budget.lr,
+      static_cast<long long>(s_.quantized_budget.epochs), s_.quantized_budget.lr, static_cast<long long>(s_.batch),
+      s_.cosine ? "cosine schedule" : "the paper's schedule");
+  if (s_.test_schedule)
+    std::printf("The schedule and the best model look at the TEST set, as the published runs did.\n");
   std::fflush(stdout);
 
   double seconds = 0;
@@ -222,7 +224,8 @@ void Program::run() {
     add_row(*net, {.name = "student, labels", .kind = "full precision", .seconds = seconds});
   }
   const models::PolinoSpec plain = models::without_dropout(s_.student);
-  const auto distilled = stage("student, distilled", plain, s_.student_budget, teacher.get(), nullptr, nullptr, seconds);
+  const auto distilled =
+      stage("student, distilled", plain, s_.student_budget, teacher.get(), nullptr, nullptr, seconds);
   add_row(*distilled, {.name = "student, distilled", .kind = "full precision", .seconds = seconds});
   evaluate_post_mortem(*distilled);
   for (const int bits : s_.bits_from_labels) {

@@ -1,8 +1,9 @@
 /// The table and the page of a run.
+#include "qdistill/train/report.hpp"
+
 #include "program.hpp"
 #include "qdistill/train/plot.hpp"
 #include "qdistill/train/plot_scatter.hpp"
-#include "qdistill/train/report.hpp"
 
 namespace cifar10 {
 
@@ -29,26 +30,29 @@ std::string report_html(const Settings& s, const std::vector<Row>& rows,
                         const std::vector<std::pair<std::string, train::FitResult>>& curves,
                         const train::Json& manifest) {
   train::Report report(text(s.data.empty() ? "Generated digits" : "CIFAR-10", ", preset ", s.preset));
-  report.paragraph("A teacher is trained; a smaller student is trained on the labels and by distillation; the distilled "
-                   "student is quantized after training (post-mortem, PM) and by quantized distillation (QD). Each file "
-                   "was packed with Huffman-coded codes; its size is that on disk, the network's description included.");
+  report.paragraph(
+      "A teacher is trained; a smaller student is trained on the labels and by distillation; the distilled "
+      "student is quantized after training (post-mortem, PM) and by quantized distillation (QD). Each file "
+      "was packed with Huffman-coded codes; its size is that on disk, the network's description included.");
   report.paragraph(text("This preset: ", s.about, '.'));
-  report.heading("Results").table(results_table(rows), "Accuracy on the test set, which was read once, at the end of "
-                                                       "each stage.");
+  report.heading("Results").table(results_table(rows),
+                                  "Accuracy on the test set, which was read once, at the end of "
+                                  "each stage.");
   train::ScatterChart scatter;
   scatter.title = "Accuracy against bytes on disk";
   scatter.subtitle = "Huffman-coded packed files; the line joins the files that nothing beats in both";
   scatter.x = {.label = "bytes on disk", .log = true, .bytes = true};
   scatter.y = {.label = "test accuracy (%)"};
   for (const Row& r : rows)
-    scatter.points.push_back({.label = r.name, .x = static_cast<double>(r.bytes_huffman), .y = 100 * r.accuracy,
-                              .group = r.kind});
+    scatter.points.push_back(
+        {.label = r.name, .x = static_cast<double>(r.bytes_huffman), .y = 100 * r.accuracy, .group = r.kind});
   report.figure(train::scatter_chart(scatter));
 
   train::LineChart accuracy, loss;
   accuracy.title = "Validation accuracy while training", accuracy.x.label = loss.x.label = "epoch";
   accuracy.y.label = "accuracy (%)";
-  loss.title = "Training loss", loss.subtitle = "cross entropy, or the distillation loss, which is not comparable to it";
+  loss.title = "Training loss",
+  loss.subtitle = "cross entropy, or the distillation loss, which is not comparable to it";
   loss.y = {.label = "loss", .log = true};
   for (const auto& [name, fit] : curves) {
     train::Series a{name, {}, {}}, l{name, {}, {}};

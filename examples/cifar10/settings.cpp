@@ -26,14 +26,14 @@ Settings preset(const std::string& name, bool real_data) {
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
     s.teacher_budget = {6, 0.02}, s.student_budget = {6, 0.02}, s.quantized_budget = {4, 0.01};
-    s.loss = {.temperature = 5, .teacher_weight = 0.7, .average = DistillationAverage::batch};
+    s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.augment = false, s.cache_teacher = true, s.start_from_distilled = true;
   } else if (name == "standard") {
     s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
     s.train_images = 20000, s.validation_images = 2000;
     s.batch = 50;
     s.teacher_budget = {18, 0.02}, s.student_budget = {12, 0.02}, s.quantized_budget = {10, 0.02};
-    s.loss = {.temperature = 5, .teacher_weight = 0.7, .average = DistillationAverage::batch};
+    s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.start_from_distilled = true;
     s.bits_from_labels = {2, 4};
   } else if (name == "paper") {
@@ -41,13 +41,13 @@ Settings preset(const std::string& name, bool real_data) {
     s.validation_images = 5000;
     s.batch = 25, s.cosine = false;
     s.teacher_budget = s.student_budget = s.quantized_budget = {200, 0.001};
-    s.loss = {.temperature = 5, .teacher_weight = 0.5, .average = DistillationAverage::batch};
+    s.loss = {.temperature = 5, .teacher_weight = 0.5, .reduction = DistillationReduction::batch_mean};
     s.bits_from_labels = {2, 4};
   } else if (name == "authors") {
     s.about = "the published code: T = 2, weight 0.7, KL averaged over batch and classes, schedule on the test set";
     s.batch = 25, s.cosine = false, s.test_schedule = true;
     s.teacher_budget = s.student_budget = s.quantized_budget = {200, 0.001};
-    s.loss = {.temperature = 2, .teacher_weight = 0.7, .average = DistillationAverage::batch_times_classes};
+    s.loss = {.temperature = 2, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_times_classes};
     s.bits_from_labels = {2, 4};
   } else {
     fail("cifar10", "got preset '", name, "', expected quick, standard, paper or authors");
@@ -75,10 +75,12 @@ train::Json Settings::json() const {
             {"quantized", budget(quantized_budget)}}},
           {"momentum", momentum},
           {"weight_decay", weight_decay},
-          {"schedule", cosine ? "cosine" : test_schedule ? "paper's rule, on the test set" : "paper's rule"},
+          {"schedule", cosine          ? "cosine"
+                       : test_schedule ? "paper's rule, on the test set"
+                                       : "paper's rule"},
           {"temperature", loss.temperature},
           {"teacher_weight", loss.teacher_weight},
-          {"kl_average", loss.average == DistillationAverage::batch ? "batch" : "batch times classes"},
+          {"kl_average", loss.reduction == DistillationReduction::batch_mean ? "batch" : "batch times classes"},
           {"augment", augment},
           {"cache_teacher", cache_teacher},
           {"start_from_distilled", start_from_distilled},

@@ -23,17 +23,17 @@ struct Settings {
   std::string preset;
   std::string about;  ///< one sentence for the output
   models::PolinoSpec teacher, student;
-  bool student_dropout_from_labels = true;  ///< the label-trained student keeps the specification's dropout
-  Index train_images = 0;       ///< 0: all; else a balanced choice by seed
-  Index validation_images = 0;  ///< taken from the training images
-  Index test_images = 0;        ///< 0: all
+  bool student_dropout_from_labels = true;        ///< the label-trained student keeps the specification's dropout
+  Index train_images = 0;                         ///< 0: all; else a balanced choice by seed
+  Index validation_images = 0;                    ///< taken from the training images
+  Index test_images = 0;                          ///< 0: all
   Index generated_train = 0, generated_test = 0;  ///< sizes of the generated set, used without --data
   Index batch = 64;
   Budget teacher_budget, student_budget, quantized_budget;
   double momentum = 0.9, weight_decay = 2.2e-4;
-  bool cosine = true;           ///< cosine schedule over the epochs; else the paper's validation-driven rule
-  bool test_schedule = false;   ///< the published runs' schedule looks at the test set
-  distill::LossOptions loss;
+  bool cosine = true;          ///< cosine schedule over the epochs; else the paper's validation-driven rule
+  bool test_schedule = false;  ///< the published runs' schedule looks at the test set
+  DistillationOptions loss;
   bool augment = true;
   bool cache_teacher = false;
   bool start_from_distilled = false;  ///< quantized training starts at the distilled student, else from scratch

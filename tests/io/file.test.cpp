@@ -4,6 +4,12 @@
 
 #include "qdistill/io/atomic_file.hpp"
 #include "temporary_folder.hpp"
+#if QDISTILL_POSIX
+#include <sys/wait.h>
+
+#include <csignal>
+#include <ctime>
+#endif
 
 using namespace qdistill;
 
@@ -56,3 +62,30 @@ TEST_CASE("read_file refuses what is missing, no file, or too large", "[io]") {
   CHECK(io::read_file(path, 5).size() == 5);
   CHECK_THROWS_WITH(io::read_file(path, 4), "[read_file] " + path + ": got 5 bytes, expected at most 4");
 }
+
+#if QDISTILL_POSIX
+TEST_CASE("write_file leaves a whole file when its process is killed at any moment", "[io]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.bin", a(100'000, 'a'), b(150'000, 'b');
+  io::write_file(path, std::string_view(a));
+  for (int trial = 0; trial < 8; ++trial) {
+    const pid_t writer = ::fork();
+    REQUIRE(writer >= 0);
+    if (writer == 0) {
+      try {
+        for (int i = 0;; ++i) io::write_file(path, std::string_view(i % 2 ? a : b));
+      } catch (...) {
+        ::_exit(1);
+      }
+    }
+    const timespec pause{0, 1'000'000 + trial * 700'000};
+    ::nanosleep(&pause, nullptr);
+    ::kill(writer, SIGKILL);
+    int status = 0;
+    ::waitpid(writer, &status, 0);
+    CHECK(WIFSIGNALED(status));
+    const std::string now = content(path);
+    CHECK((now == a || now == b));
+  }
+}
+#endif

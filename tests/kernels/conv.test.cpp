@@ -132,7 +132,11 @@ const Conv2dShape shapes[] = {
     {0, 2, 4, 4, 3, 3, 3, 1, 1, 1, 1},
     {1, 0, 4, 4, 3, 3, 3, 1, 1, 1, 1},
     {1, 2, 4, 4, 0, 3, 3, 1, 1, 1, 1},
-    {9, 3, 4, 4, 5, 3, 3, 1, 1, 1, 1},
+    {9, 3, 4, 4, 5, 3, 3, 1, 1, 1, 1},  // small images, several to a product
+    {11, 4, 5, 5, 6, 3, 3, 1, 1, 1, 1, 1, 1, 2},
+    {12, 6, 5, 5, 7, 1, 1},
+    {40, 2, 1, 1, 3, 1, 1},
+    {13, 3, 9, 9, 4, 3, 3, 2, 2, 1, 1},
     {7, 2, 7, 7, 33, 3, 3, 1, 1, 1, 1},
 };
 
@@ -156,7 +160,7 @@ TEST_CASE("convolution gives the same bits with 1, 2 and 4 threads", "[kernels][
   const int threads = num_threads();
   for (const Conv2dShape& s :
        {Conv2dShape{25, 19, 16, 16, 30, 3, 3, 1, 1, 1, 1}, Conv2dShape{1, 40, 16, 16, 50, 3, 3, 1, 1, 1, 1},
-        Conv2dShape{6, 16, 17, 15, 16, 5, 5, 2, 2, 2, 2, 1, 1, 4}}) {
+        Conv2dShape{40, 16, 7, 7, 20, 3, 3, 1, 1, 1, 1}, Conv2dShape{6, 16, 17, 15, 16, 5, 5, 2, 2, 2, 2, 1, 1, 4}}) {
     const auto x = numbers<float>(input_size(s), 1), w = numbers<float>(weight_size(s), 2),
                dy = numbers<float>(output_size(s), 3), bias = numbers<float>(s.O, 4);
     std::vector<float> first;

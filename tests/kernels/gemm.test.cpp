@@ -86,18 +86,28 @@ TEST_CASE("gemm of shapes that are cut into tasks equals plain loops", "[kernels
 }
 
 TEST_CASE("gemm gives the same bits with 1, 2 and 4 threads", "[kernels][gemm][threads]") {
-  const Index M = 130, N = 333, K = 700;
-  const auto A = numbers<float>(M * K, 1), B = numbers<float>(K * N, 2);
   const int threads = num_threads();
-  std::vector<float> first;
-  for (int n : {1, 2, 4}) {
-    set_num_threads(n);
-    std::vector<float> C(static_cast<std::size_t>(M * N));
-    gemm(Cpu{}, false, false, M, N, K, A.data(), K, B.data(), N, C.data(), N);
-    if (first.empty()) first = C;
-    REQUIRE(std::memcmp(first.data(), C.data(), C.size() * sizeof(float)) == 0);
+  const Index shapes[][3] = {{130, 333, 700}, {900, 40, 300}, {20, 900, 260}};
+  for (const auto& s : shapes) {
+    const auto A = numbers<float>(s[0] * s[2], 1), B = numbers<float>(s[2] * s[1], 2);
+    std::vector<float> first;
+    for (int n : {1, 2, 4}) {
+      set_num_threads(n);
+      std::vector<float> C(static_cast<std::size_t>(s[0] * s[1]));
+      gemm(Cpu{}, false, false, s[0], s[1], s[2], A.data(), s[2], B.data(), s[1], C.data(), s[1]);
+      if (first.empty()) first = C;
+      REQUIRE(std::memcmp(first.data(), C.data(), C.size() * sizeof(float)) == 0);
+    }
   }
   set_num_threads(threads);
+}
+
+TEST_CASE("gemm of an empty sum is its epilogue and reads no operand", "[kernels][gemm]") {
+  const float bias[] = {-1, 2, 3};
+  std::vector<float> c(6, 9.0f);
+  const float* none = nullptr;
+  gemm(Cpu{}, false, false, 2, 3, 0, none, 0, none, 3, c.data(), 3, {nullptr, bias, true, Write::set});
+  REQUIRE(c == std::vector<float>{0, 2, 3, 0, 2, 3});
 }
 
 TEST_CASE("gemm_batched equals one gemm per batch entry, bit for bit", "[kernels][gemm]") {

@@ -35,18 +35,36 @@ inline const bool batch_norm_train_registered = op_case(
                 {Shape{3, 0}, Shape{0}, Shape{0}},
                 {Shape{2, 2, 33}, Shape{2}, Shape{2}}},
      .tolerance = 5e-6,
-     .wrong = {{[] { batch_norm(Tensor<float>::zeros({1, 3}), {}, {}, {}, {}, true); },
+     .wrong = {{[] {
+                  batch_norm(Tensor<float>::zeros({1, 3}), {}, {}, {}, {}, true);
+                },
                 "[batch_norm] got shape [1, 3], expected more than one value per channel when training"},
-               {[] { batch_norm(Tensor<float>::zeros({0, 3}), {}, {}, {}, {}, true); }, "got shape [0, 3]"},
+               {[] {
+                  batch_norm(Tensor<float>::zeros({0, 3}), {}, {}, {}, {}, true);
+                },
+                "got shape [0, 3]"},
                {[] { batch_norm(Tensor<float>::zeros({4}), {}, {}, {}, {}, true); },
                 "[batch_norm] got shape [4], expected [N, C, ...]"},
-               {[] { batch_norm(Tensor<float>::zeros({4, 3}), {}, {}, Tensor<float>::ones({4}), {}, true); },
+               {[] {
+                  batch_norm(Tensor<float>::zeros({4, 3}), {}, {}, Tensor<float>::ones({4}), {}, true);
+                },
                 "[batch_norm] got weight of shape [4], expected [3]"},
-               {[] { batch_norm(Tensor<float>::zeros({4, 3}), Tensor<float>::ones({3, 1}), {}, {}, {}, true); },
+               {[] {
+                  batch_norm(Tensor<float>::zeros({4, 3}), Tensor<float>::ones({3, 1}), {}, {}, {}, true);
+                },
                 "got running_mean of shape [3, 1]"},
-               {[] { batch_norm(Tensor<float>::zeros({4, 3}), {}, {}); }, "got no running statistics"},
-               {[] { batch_norm(Tensor<float>::zeros({4, 3}), {}, {}, {}, {}, true, 0.1, -1); }, "got eps -1"},
-               {[] { batch_norm(Tensor<float>::zeros({4, 3}), {}, {}, {}, {}, true, 2); }, "got momentum 2"}},
+               {[] {
+                  batch_norm(Tensor<float>::zeros({4, 3}), {}, {});
+                },
+                "got no running statistics"},
+               {[] {
+                  batch_norm(Tensor<float>::zeros({4, 3}), {}, {}, {}, {}, true, 0.1, -1);
+                },
+                "got eps -1"},
+               {[] {
+                  batch_norm(Tensor<float>::zeros({4, 3}), {}, {}, {}, {}, true, 2);
+                },
+                "got momentum 2"}},
      .bench_shapes = {Shape{33, 37, 29, 31}, Shape{37}, Shape{37}},
      .flops = 33.0 * 37 * 29 * 31 * 7,
      .bytes = 33.0 * 37 * 29 * 31 * 8,
@@ -66,7 +84,9 @@ inline const bool batch_norm_columns_registered = op_case(
 
 inline const bool batch_norm_eval_registered = op_case(
     {.name = "batch_norm, evaluation",
-     .shapes = {{Shape{4, 3}, Shape{3}, Shape{3}}, {Shape{2, 3, 3, 7}, Shape{3}, Shape{3}}, {Shape{1, 2}, Shape{2}, Shape{2}},
+     .shapes = {{Shape{4, 3}, Shape{3}, Shape{3}},
+                {Shape{2, 3, 3, 7}, Shape{3}, Shape{3}},
+                {Shape{1, 2}, Shape{2}, Shape{2}},
                 {Shape{0, 2}, Shape{2}, Shape{2}}},
      .bench_shapes = {Shape{33, 37, 29, 31}, Shape{37}, Shape{37}},
      .flops = 33.0 * 37 * 29 * 31 * 2,
@@ -84,8 +104,9 @@ inline const bool batch_norm_eval_registered = op_case(
 inline const bool batch_norm_golden = golden("batch_norm", [](auto g) {
   const auto x = g.leaf("input"), w = g.leaf("weight"), b = g.leaf("bias");
   const auto mean = g.input("running_mean"), var = g.input("running_var");
-  const auto y = batch_norm(x, mean, var, w, b, g->params().at("training").template get<bool>(),
-                            g->params().at("momentum").template get<double>(), g->params().at("eps").template get<double>());
+  const auto y =
+      batch_norm(x, mean, var, w, b, g->params().at("training").template get<bool>(),
+                 g->params().at("momentum").template get<double>(), g->params().at("eps").template get<double>());
   g.compare("running_mean_after", mean);
   g.compare("running_var_after", var);
   g.check(y, {{"input", x}, {"weight", w}, {"bias", b}});

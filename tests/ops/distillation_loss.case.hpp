@@ -23,39 +23,39 @@ inline double naive_distillation(const Args<double>& a, const Tensor<Index>& lab
 /// distillation_loss in which the teacher is a constant made from the second input's values.
 template <class T>
 Tensor<T> distill(const std::vector<Tensor<T>>& a, const DistillationOptions& options) {
-  return distillation_loss(a[0], Tensor<T>::normal(a[0].shape(), {8, 8}), some_labels({a[0].shape()[0]}, a[0].shape()[1]),
-                           options);
+  return distillation_loss(a[0], Tensor<T>::normal(a[0].shape(), {8, 8}),
+                           some_labels({a[0].shape()[0]}, a[0].shape()[1]), options);
 }
 
 inline const bool distillation_loss_registered = op_case(
     {.name = "distillation_loss",
      .shapes = {{Shape{4, 10}}, {Shape{1, 1}}, {Shape{3, 37}}},
      .tolerance = 5e-6,
-     .wrong = {{[] {
-                  distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 4}), Tensor<Index>::zeros({2}));
-                },
-                "[distillation_loss] got student logits of shape [2, 3] and teacher logits of shape [2, 4]"},
-               {[] {
-                  distillation_loss(Tensor<float>::zeros({3}), Tensor<float>::zeros({3}), Tensor<Index>::zeros({1}));
-                },
-                "got student logits of shape [3], expected [N, C]"},
-               {[] {
-                  distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}),
-                                    Tensor<Index>::from({1, 5}));
-                },
-                "[distillation_loss] got label 5 at position 1, expected it in [0, 3)"},
-               {[] { distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), {}); },
-                "got no labels with teacher_weight 0.5"},
-               {[] {
-                  distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}),
-                                    Tensor<Index>::zeros({2}), {.temperature = 0});
-                },
-                "got temperature 0"},
-               {[] {
-                  distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}),
-                                    Tensor<Index>::zeros({2}), {.teacher_weight = 1.5});
-                },
-                "got teacher_weight 1.5"}},
+     .wrong =
+         {{[] {
+             distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 4}), Tensor<Index>::zeros({2}));
+           },
+           "[distillation_loss] got student logits of shape [2, 3] and teacher logits of shape [2, 4]"},
+          {[] { distillation_loss(Tensor<float>::zeros({3}), Tensor<float>::zeros({3}), Tensor<Index>::zeros({1})); },
+           "got student logits of shape [3], expected [N, C]"},
+          {[] {
+             distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), Tensor<Index>::from({1, 5}));
+           },
+           "[distillation_loss] got label 5 at position 1, expected it in [0, 3)"},
+          {[] {
+             distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), {});
+           },
+           "got no labels with teacher_weight 0.5"},
+          {[] {
+             distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), Tensor<Index>::zeros({2}),
+                               {.temperature = 0});
+           },
+           "got temperature 0"},
+          {[] {
+             distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), Tensor<Index>::zeros({2}),
+                               {.teacher_weight = 1.5});
+           },
+           "got teacher_weight 1.5"}},
      .bench_shapes = {Shape{1003, 501}},
      .flops = 1003.0 * 501 * 60,
      .bytes = 1003.0 * 501 * 8,
@@ -64,7 +64,8 @@ inline const bool distillation_loss_registered = op_case(
     [](const Args<double>& a) {
       const Tensor<double> t = Tensor<double>::normal(a[0].shape(), {8, 8});
       const Shape& s = a[0].shape();
-      return std::vector<double>{naive_distillation({a[0], t}, some_labels({s[0]}, s[1]), 5, 0.5, static_cast<double>(s[0]))};
+      return std::vector<double>{
+          naive_distillation({a[0], t}, some_labels({s[0]}, s[1]), 5, 0.5, static_cast<double>(s[0]))};
     });
 
 inline const bool distillation_loss_code_registered = op_case(
@@ -75,15 +76,14 @@ inline const bool distillation_loss_code_registered = op_case(
      .flops = 1003.0 * 101 * 60,
      .bytes = 1003.0 * 101 * 8},
     [](const auto& a) {
-      return distill(a, {.temperature = 2,
-                         .teacher_weight = 0.7,
-                         .reduction = DistillationReduction::batch_times_classes});
+      return distill(
+          a, {.temperature = 2, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_times_classes});
     },
     [](const Args<double>& a) {
       const Tensor<double> t = Tensor<double>::normal(a[0].shape(), {8, 8});
       const Shape& s = a[0].shape();
-      return std::vector<double>{naive_distillation({a[0], t}, some_labels({s[0]}, s[1]), 2, 0.7,
-                                                    static_cast<double>(s[0] * s[1]))};
+      return std::vector<double>{
+          naive_distillation({a[0], t}, some_labels({s[0]}, s[1]), 2, 0.7, static_cast<double>(s[0] * s[1]))};
     });
 
 /// Without labels only the soft term is left.
@@ -91,7 +91,8 @@ inline const bool distillation_loss_unlabelled_registered = op_case(
     {.name = "distillation_loss without labels", .shapes = {{Shape{4, 10}}}, .tolerance = 5e-6},
     [](const auto& a) {
       using T = std::remove_cvref_t<decltype(*a[0].data())>;
-      return distillation_loss(a[0], Tensor<T>::normal(a[0].shape(), {8, 8}), {}, {.temperature = 3, .teacher_weight = 1});
+      return distillation_loss(a[0], Tensor<T>::normal(a[0].shape(), {8, 8}), {},
+                               {.temperature = 3, .teacher_weight = 1});
     },
     [](const Args<double>& a) {
       const Tensor<double> t = Tensor<double>::normal(a[0].shape(), {8, 8});
@@ -102,7 +103,9 @@ inline const bool sequence_distillation_registered = op_case(
     {.name = "sequence_distillation_loss",
      .shapes = {{Shape{6, 9}}, {Shape{1, 3}}},
      .tolerance = 5e-6,
-     .wrong = {{[] { sequence_distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), {}); },
+     .wrong = {{[] {
+                  sequence_distillation_loss(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 3}), {});
+                },
                 "[sequence_distillation_loss] got undefined labels"}},
      .bench_shapes = {Shape{503, 501}},
      .flops = 503.0 * 501 * 60,

@@ -48,7 +48,10 @@ inline const bool dropout2d_registered = op_case(
     {.name = "dropout2d",
      .shapes = {{Shape{3, 4, 2, 3}}, {Shape{2, 5}}, {Shape{0, 3, 2}}, {Shape{2, 3, 0}}, {Shape{2, 17, 19}}},
      .wrong = {{[] { dropout2d(Tensor<float>::zeros({3}), 0.5, true); }, "[dropout2d] got shape [3]"},
-               {[] { dropout2d(Tensor<float>::zeros({3, 1}), 2, true); }, "[dropout2d] got p 2"}},
+               {[] {
+                  dropout2d(Tensor<float>::zeros({3, 1}), 2, true);
+                },
+                "[dropout2d] got p 2"}},
      .bench_shapes = {Shape{33, 37, 29, 31}},
      .flops = 33.0 * 37 * 29 * 31,
      .bytes = 33.0 * 37 * 29 * 31 * 8},

@@ -55,18 +55,29 @@ inline std::vector<double> naive_cross_entropy(const Tensor<double>& x, const Te
 inline const bool cross_entropy_registered = op_case(
     {.name = "cross_entropy",
      .shapes = {{Shape{3, 5}}, {Shape{1, 1}}, {Shape{7}}, {Shape{4, 17}}},
-     .wrong = {{[] { cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, 3})); },
+     .wrong = {{[] {
+                  cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, 3}));
+                },
                 "[cross_entropy] got label 3 at position 1, expected it in [0, 3)"},
-               {[] { cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, -1})); }, "got label -1"},
-               {[] { cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, 1, 2})); },
+               {[] {
+                  cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, -1}));
+                },
+                "got label -1"},
+               {[] {
+                  cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, 1, 2}));
+                },
                 "[cross_entropy] got labels of shape [3], expected [2]"},
-               {[] { cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>{}); }, "got undefined labels"},
+               {[] {
+                  cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<Index>{});
+                },
+                "got undefined labels"},
                {[] { cross_entropy(Tensor<float>::scalar(0), Tensor<Index>::scalar(0)); }, "got a scalar input"},
-               {[] { cross_entropy(Tensor<float>::zeros({1, 3}), Tensor<Index>::from({0}), {.label_smoothing = 1.5}); },
+               {[] {
+                  cross_entropy(Tensor<float>::zeros({1, 3}), Tensor<Index>::from({0}), {.label_smoothing = 1.5});
+                },
                 "got label_smoothing 1.5"},
                {[] {
-                  cross_entropy(Tensor<float>::zeros({1, 3}), Tensor<Index>::from({0}), {},
-                                Tensor<float>::ones({2}));
+                  cross_entropy(Tensor<float>::zeros({1, 3}), Tensor<Index>::from({0}), {}, Tensor<float>::ones({2}));
                 },
                 "got class weights of shape [2], expected [3]"},
                {[] {
@@ -127,7 +138,9 @@ inline const bool cross_entropy_spatial_registered = op_case(
 inline const bool cross_entropy_soft_registered = op_case(
     {.name = "cross_entropy of probabilities",
      .shapes = {{Shape{3, 5}, Shape{3, 5}}, {Shape{2, 3, 4}, Shape{2, 3, 4}}, {Shape{4}, Shape{4}}},
-     .wrong = {{[] { cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 4})); },
+     .wrong = {{[] {
+                  cross_entropy(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({2, 4}));
+                },
                 "[cross_entropy] got target probabilities of shape [2, 4], expected the input's [2, 3]"}},
      .bench_shapes = {Shape{503, 301}, Shape{503, 301}},
      .flops = 503.0 * 301 * 24,
@@ -144,7 +157,8 @@ inline const bool cross_entropy_soft_registered = op_case(
       double sum = 0;
       for (Index i = 0; i < a[0].numel(); ++i) {
         const auto k = static_cast<std::size_t>(i);
-        sum -= w[static_cast<std::size_t>(i / s.inner % s.n)] * (0.8 * t[k] + 0.2 / static_cast<double>(s.n)) * log_p[k];
+        sum -=
+            w[static_cast<std::size_t>(i / s.inner % s.n)] * (0.8 * t[k] + 0.2 / static_cast<double>(s.n)) * log_p[k];
       }
       return std::vector<double>{sum / static_cast<double>(s.outer * s.inner)};
     });
@@ -152,7 +166,9 @@ inline const bool cross_entropy_soft_registered = op_case(
 inline const bool nll_loss_registered = op_case(
     {.name = "nll_loss",
      .shapes = {{Shape{4, 5}}, {Shape{2, 3, 4}}, {Shape{3}}},
-     .wrong = {{[] { nll_loss(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, 3})); },
+     .wrong = {{[] {
+                  nll_loss(Tensor<float>::zeros({2, 3}), Tensor<Index>::from({0, 3}));
+                },
                 "[nll_loss] got label 3 at position 1, expected it in [0, 3)"}},
      .bench_shapes = {Shape{1003, 301}},
      .flops = 1003,
@@ -197,7 +213,9 @@ inline const bool kl_div_registered = op_case(
      .shapes = pairs_of_shapes(),
      .lo = 0.1,
      .hi = 1,
-     .wrong = {{[] { kl_div(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({3, 2})); },
+     .wrong = {{[] {
+                  kl_div(Tensor<float>::zeros({2, 3}), Tensor<float>::zeros({3, 2}));
+                },
                 "[kl_div] got input of shape [2, 3] and target of shape [3, 2]"},
                {[] { kl_div(Tensor<float>::scalar(0), Tensor<float>::scalar(0), Reduction::batch_mean); },
                 "[kl_div] got a scalar"}},
@@ -219,24 +237,22 @@ inline const bool kl_div_log_registered = op_case(
         y.push_back(std::exp(a[1].data()[i]) * (a[1].data()[i] - a[0].data()[i]));
       return y;
     });
-inline const bool mse_loss_registered =
-    op_case({.name = "mse_loss",
-             .shapes = pairs_of_shapes(),
-             .wrong = {{[] { mse_loss(Tensor<float>::zeros({2}), Tensor<float>::zeros({3})); }, "[mse_loss] got input"}},
-             .bench_shapes = {Shape{501, 303}, Shape{501, 303}},
-             .flops = 501.0 * 303 * 3,
-             .bytes = 501.0 * 303 * 8},
-            [](const auto& a) { return mse_loss(a[0], a[1]); },
-            mean_of([](double x, double t) { return (x - t) * (x - t); }));
-inline const bool l1_loss_registered =
-    op_case({.name = "l1_loss",
-             .shapes = pairs_of_shapes(),
-             .wrong = {{[] { l1_loss(Tensor<float>::zeros({2}), Tensor<float>::zeros({3})); }, "[l1_loss] got input"}},
-             .bench_shapes = {Shape{501, 303}, Shape{501, 303}},
-             .flops = 501.0 * 303 * 3,
-             .bytes = 501.0 * 303 * 8},
-            [](const auto& a) { return l1_loss(a[0], a[1]); },
-            mean_of([](double x, double t) { return std::fabs(x - t); }));
+inline const bool mse_loss_registered = op_case(
+    {.name = "mse_loss",
+     .shapes = pairs_of_shapes(),
+     .wrong = {{[] { mse_loss(Tensor<float>::zeros({2}), Tensor<float>::zeros({3})); }, "[mse_loss] got input"}},
+     .bench_shapes = {Shape{501, 303}, Shape{501, 303}},
+     .flops = 501.0 * 303 * 3,
+     .bytes = 501.0 * 303 * 8},
+    [](const auto& a) { return mse_loss(a[0], a[1]); }, mean_of([](double x, double t) { return (x - t) * (x - t); }));
+inline const bool l1_loss_registered = op_case(
+    {.name = "l1_loss",
+     .shapes = pairs_of_shapes(),
+     .wrong = {{[] { l1_loss(Tensor<float>::zeros({2}), Tensor<float>::zeros({3})); }, "[l1_loss] got input"}},
+     .bench_shapes = {Shape{501, 303}, Shape{501, 303}},
+     .flops = 501.0 * 303 * 3,
+     .bytes = 501.0 * 303 * 8},
+    [](const auto& a) { return l1_loss(a[0], a[1]); }, mean_of([](double x, double t) { return std::fabs(x - t); }));
 inline const bool smooth_l1_loss_registered = op_case(
     {.name = "smooth_l1_loss",
      .shapes = pairs_of_shapes(),

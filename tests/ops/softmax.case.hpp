@@ -29,7 +29,10 @@ inline const bool softmax_registered = op_case(
     {.name = "softmax",
      .shapes = {{Shape{0}}, {Shape{1}}, {Shape{5}}, {Shape{3, 33}}, {Shape{2, 0}}, {Shape{0, 3}}},
      .tolerance = 4e-7,
-     .wrong = {{[] { softmax(Tensor<float>::zeros({2, 3}), 2); }, "[softmax] got dim 2, expected it in [-2, 2)"},
+     .wrong = {{[] {
+                  softmax(Tensor<float>::zeros({2, 3}), 2);
+                },
+                "[softmax] got dim 2, expected it in [-2, 2)"},
                {[] { softmax(Tensor<float>::scalar(1), 0); }, "[softmax] got dim 0"},
                {[] { softmax(Tensor<float>{}, 0); }, "[softmax] got an undefined tensor"}},
      .bench_shapes = {Shape{701, 1001}},
@@ -54,7 +57,10 @@ inline const bool log_softmax_registered = op_case(
     {.name = "log_softmax",
      .shapes = {{Shape{0}}, {Shape{1}}, {Shape{5}}, {Shape{3, 33}}, {Shape{2, 0}}},
      .tolerance = 1e-6,
-     .wrong = {{[] { log_softmax(Tensor<float>::zeros({2, 3}), -3); }, "[log_softmax] got dim -3"}},
+     .wrong = {{[] {
+                  log_softmax(Tensor<float>::zeros({2, 3}), -3);
+                },
+                "[log_softmax] got dim -3"}},
      .bench_shapes = {Shape{701, 1001}},
      .flops = 701.0 * 1001 * 20,
      .bytes = 701.0 * 1001 * 8,

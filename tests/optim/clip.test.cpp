@@ -21,7 +21,8 @@ const bool clip_norm_golden = golden("clip_grad_norm", [](auto g) {
   const std::vector<Tensor<T>> p = {with_gradient(g.input("grad_a")), with_gradient(g.input("grad_b"))};
   const auto& type = g->params().at("norm_type");
   const double norm_type = type.is_string() ? std::numeric_limits<double>::infinity() : type.template get<double>();
-  g->compare_value("total_norm", optim::clip_grad_norm(p, g->params().at("max_norm").template get<double>(), norm_type));
+  g->compare_value("total_norm",
+                   optim::clip_grad_norm(p, g->params().at("max_norm").template get<double>(), norm_type));
   g.compare("grad_a_after", p[0].grad());
   g.compare("grad_b_after", p[1].grad());
 });
@@ -56,9 +57,9 @@ TEST_CASE("clipping: other norms, missing gradients, threads", "[optim]") {
 TEST_CASE("clipping reports a gradient that is not finite", "[optim]") {
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
   for (const double type : {1.0, 2.0, std::numeric_limits<double>::infinity()}) {
-    CHECK(std::isnan(optim::clip_grad_norm(
-        std::vector<Tensor<float>>{with_gradient(Tensor<float>::from({nan, 1})), with_gradient(Tensor<float>::ones({2}))},
-        1, type)));
+    CHECK(std::isnan(optim::clip_grad_norm(std::vector<Tensor<float>>{with_gradient(Tensor<float>::from({nan, 1})),
+                                                                      with_gradient(Tensor<float>::ones({2}))},
+                                           1, type)));
     CHECK(std::isinf(
         optim::clip_grad_norm(std::vector<Tensor<float>>{with_gradient(Tensor<float>::from({1, inf}))}, 1, type)));
   }

@@ -194,8 +194,7 @@ TEST_CASE("float steps agree with double ones", "[optim]") {
     narrow.step();
     reference.step();
   }
-  for (Index i = 0; i < 1003; ++i)
-    REQUIRE(std::fabs(static_cast<double>(a.data()[i]) - b.data()[i]) <= 1e-6);
+  for (Index i = 0; i < 1003; ++i) REQUIRE(std::fabs(static_cast<double>(a.data()[i]) - b.data()[i]) <= 1e-6);
 }
 
 TEST_CASE("optimizers refuse bad settings, parameters, gradients and states", "[optim]") {
@@ -214,10 +213,12 @@ TEST_CASE("optimizers refuse bad settings, parameters, gradients and states", "[
   AdamOptions adam;
   adam.beta2 = 1;
   CHECK(error_of([&] { Adam<float>(p, adam); }) == "[Adam] got beta2 1, expected it in [0, 1)");
-  CHECK(error_of([&] { AdamW<float>(std::vector<Tensor<float>>{p[0], p[0]}, AdamOptions{}); }) ==
-        "[AdamW] got a parameter of shape [3] twice");
-  CHECK(error_of([&] { SGD<float>(std::vector<Tensor<float>>{Tensor<float>::zeros({2})}, SgdOptions{}); })
-            .find("[SGD] got a parameter that is not a leaf") == 0);
+  CHECK(error_of([&] {
+          AdamW<float>(std::vector<Tensor<float>>{p[0], p[0]}, AdamOptions{});
+        }) == "[AdamW] got a parameter of shape [3] twice");
+  CHECK(error_of([&] {
+          SGD<float>(std::vector<Tensor<float>>{Tensor<float>::zeros({2})}, SgdOptions{});
+        }).find("[SGD] got a parameter that is not a leaf") == 0);
 
   SgdOptions momentum;
   momentum.momentum = 0.9;
@@ -235,7 +236,8 @@ TEST_CASE("optimizers refuse bad settings, parameters, gradients and states", "[
   CHECK(load([](auto&) {}) == "no error");
   CHECK(load([](auto& s) { s.tensors[0].first = "momentum.1"; }).find("[SGD] got state 'momentum.1'") == 0);
   CHECK(load([](auto& s) { s.tensors[0].first = "exp_avg.0"; }).find("[SGD] got state 'exp_avg.0'") == 0);
-  CHECK(load([](auto& s) { s.tensors[0].second = Tensor<float>::zeros({9}); }).find("of shape [9]") != std::string::npos);
+  CHECK(load([](auto& s) { s.tensors[0].second = Tensor<float>::zeros({9}); }).find("of shape [9]") !=
+        std::string::npos);
   CHECK(load([](auto& s) { s.tensors.clear(); }).find("do not go together") != std::string::npos);
   CHECK(load([](auto& s) { s.scalars.clear(); }) == "[SGD] got a state without lr and initial_lr");
   CHECK(load([](auto& s) { s.scalars.pop_back(); }) == "[SGD] got a state without 'steps.0'");

@@ -72,7 +72,8 @@ const bool rule_golden = golden("lr_rule", [](auto g) {
   auto schedule = make(*g);
   std::vector<double> lr;
   std::vector<Index> stop;
-  for (const double v : g->template tensor<double>(g->has("perplexity") ? "perplexity" : "validation_error").to_vector()) {
+  for (const double v :
+       g->template tensor<double>(g->has("perplexity") ? "perplexity" : "validation_error").to_vector()) {
     lr.push_back(step(*g, schedule, v));
     stop.push_back(schedule->stop() ? 1 : 0);
   }
@@ -112,8 +113,8 @@ TEST_CASE("a plateau of a metric to maximise", "[optim]") {
   o.lr = 1, o.factor = 0.5, o.patience = 1, o.maximize = true, o.relative = false, o.threshold = 0.01, o.min_lr = 0.3;
   PlateauSchedule s(o);
   CHECK(s.step(0.5) == 1);
-  CHECK(s.step(0.505) == 1);    // not enough: one bad step
-  CHECK(s.step(0.4) == 0.5);    // two
+  CHECK(s.step(0.505) == 1);  // not enough: one bad step
+  CHECK(s.step(0.4) == 0.5);  // two
   CHECK(s.step(0.6) == 0.5);
   CHECK(s.step(std::nan("")) == 0.5);
   CHECK(s.step(0.6) == 0.3);

@@ -1,7 +1,7 @@
 /// Training a student with or without teachers, and quantized distillation.
 ///
-/// Quantized distillation (Polino, Pascanu, Alistarh 2018, Algorithm 1) is `quant::attach(student, quant::Uniform{...})`
-/// followed by `fit` below. Where the algorithm's lines are:
+/// Quantized distillation (Polino, Pascanu, Alistarh 2018, Algorithm 1) is `quant::attach(student,
+/// quant::Uniform{...})` followed by `fit` below. Where the algorithm's lines are:
 ///   1  w_q <- Q(w) for every tensor              nn::Parameter::effective, once per step
 ///   2  forward and distillation loss at w_q      the student's forward; distillation_loss
 ///   3  g <- gradient of the loss at w_q          backward; the quantizer passes g straight through to w

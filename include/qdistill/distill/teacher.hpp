@@ -1,4 +1,5 @@
-/// Teachers: one network or several whose softened probabilities are averaged, with an optional cache of what they said.
+/// Teachers: one network or several whose softened probabilities are averaged, with an optional cache of what they
+/// said.
 #pragma once
 
 #include <vector>
@@ -44,7 +45,8 @@ class Teacher {
       const Index classes = logits.shape()[1];
       if (!cache_.defined()) cache_ = Tensor<float>::zeros({static_cast<Index>(known_.size()), classes});
       for (std::size_t row = 0; row < indices.size(); ++row) {
-        copy_elements(logits.data() + static_cast<Index>(row) * classes, cache_.data() + indices[row] * classes, classes);
+        copy_elements(logits.data() + static_cast<Index>(row) * classes, cache_.data() + indices[row] * classes,
+                      classes);
         known_[static_cast<std::size_t>(indices[row])] = 1;
       }
       return logits;

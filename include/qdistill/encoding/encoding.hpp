@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "qdistill/core/error.hpp"
-#include "qdistill/encoding/uniform_formula.hpp"
+#include "qdistill/kernels/cpu/uniform_formula.hpp"
 
 namespace qdistill::inline QDISTILL_ABI {
 

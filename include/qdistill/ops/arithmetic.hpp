@@ -44,13 +44,13 @@ Tensor<T> linear_binary(const char* op, Tensor<T> a, Tensor<T> b, F f) {
         dx[0].accumulate(dy);
       } else if (dx[0].wanted()) {
         kernels::broadcast_sum(dev, layout, layout.a, g, g, dx[0].data(), dx[0].mode(),
-                                    [g, f](Index i, T, T) QDISTILL_ISA_BODY { return f.gradient_a(g[i], T(0), T(0)); });
+                               [g, f](Index i, T, T) QDISTILL_ISA_BODY { return f.gradient_a(g[i], T(0), T(0)); });
       }
       if (dx[1].wanted() && f.gradient_b(T(1), T(0), T(0)) == T(1) && dx[1].shape() == dy.shape()) {
         dx[1].accumulate(dy);
       } else if (dx[1].wanted()) {
         kernels::broadcast_sum(dev, layout, layout.b, g, g, dx[1].data(), dx[1].mode(),
-                                    [g, f](Index i, T, T) QDISTILL_ISA_BODY { return f.gradient_b(g[i], T(0), T(0)); });
+                               [g, f](Index i, T, T) QDISTILL_ISA_BODY { return f.gradient_b(g[i], T(0), T(0)); });
       }
     });
   });
@@ -71,12 +71,14 @@ Tensor<T> binary(const char* op, Tensor<T> a, Tensor<T> b, F f) {
   return record(op, y, inputs(a, b), [a = save(da), b = save(db), layout, f](const Tensor<T>& dy, Gradients<T>& dx) {
     on_device(dy.device(), [&](auto dev) {
       const T* const g = dy.data();
+      const T* const pa = a.data();  // before any gradient is touched: throws if a was changed
+      const T* const pb = b.data();
       if (dx[0].wanted())
-        kernels::broadcast_sum(dev, layout, layout.a, a.data(), b.data(), dx[0].data(), dx[0].mode(),
-                                    [g, f](Index i, T u, T v) QDISTILL_ISA_BODY { return f.gradient_a(g[i], u, v); });
+        kernels::broadcast_sum(dev, layout, layout.a, pa, pb, dx[0].data(), dx[0].mode(),
+                               [g, f](Index i, T u, T v) QDISTILL_ISA_BODY { return f.gradient_a(g[i], u, v); });
       if (dx[1].wanted())
-        kernels::broadcast_sum(dev, layout, layout.b, a.data(), b.data(), dx[1].data(), dx[1].mode(),
-                                    [g, f](Index i, T u, T v) QDISTILL_ISA_BODY { return f.gradient_b(g[i], u, v); });
+        kernels::broadcast_sum(dev, layout, layout.b, pa, pb, dx[1].data(), dx[1].mode(),
+                               [g, f](Index i, T u, T v) QDISTILL_ISA_BODY { return f.gradient_b(g[i], u, v); });
     });
   });
 }

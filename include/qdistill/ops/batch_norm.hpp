@@ -8,15 +8,16 @@ namespace qdistill::inline QDISTILL_ABI {
 
 /// y = (x - mean_c) / sqrt(var_c + eps) * weight_c + bias_c for x [N, C], [N, C, L] or [N, C, H, W] (any rank from 2).
 ///
-/// training: mean and (biased) variance are those of the batch, and the running ones, where defined, are moved in place:
+/// training: mean and (biased) variance are those of the batch, and the running ones, where defined, are moved in
+/// place:
 ///   running = (1 - momentum) running + momentum batch, with the unbiased variance.
 /// Otherwise the running ones are used and must be defined.
 ///
 ///   dbias = sum dy,  dweight = sum dy xh,  xh = (x - mean) / sqrt(var + eps)
 ///   dx = weight / sqrt(var + eps) (dy - mean(dy) - xh mean(dy xh)),  without the means when not training
 ///
-/// running_mean, running_var, weight, bias: [C] or undefined. Throws ShapeError for shapes that do not fit and for fewer
-/// than two values per channel in training, ValueError for a negative eps or a momentum outside [0, 1].
+/// running_mean, running_var, weight, bias: [C] or undefined. Throws ShapeError for shapes that do not fit and for
+/// fewer than two values per channel in training, ValueError for a negative eps or a momentum outside [0, 1].
 template <class T>
 Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> running_var, const Tensor<T>& weight = {},
                      const Tensor<T>& bias = {}, bool training = false, double momentum = 0.1, double eps = 1e-5) {
@@ -60,19 +61,18 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
     }
     on_device(x.device(), [&](auto dev) { kernels::batch_norm_eval(dev, in.data(), y.data(), s, p); });
   }
-  return record(op, y, inputs(x, weight, bias),
-                [in = save(in), w = save(w), mean, inverse_std, s, training](const Tensor<T>& dy,
-                                                                             Gradients<T>& dx) mutable {
-                  kernels::BatchNormChannels<T> channels;
-                  channels.weight = w.data(), channels.mean = mean.data(), channels.inverse_std = inverse_std.data();
-                  kernels::BatchNormGradients<T> g;
-                  if (dx[0].wanted()) g.dx = dx[0].data(), g.write_dx = dx[0].mode();
-                  if (dx[1].wanted()) g.dweight = dx[1].data(), g.write_dweight = dx[1].mode();
-                  if (dx[2].wanted()) g.dbias = dx[2].data(), g.write_dbias = dx[2].mode();
-                  on_device(dy.device(), [&](auto dev) {
-                    kernels::batch_norm_backward(dev, in.data(), dy.data(), s, channels, training, g);
-                  });
-                });
+  return record(
+      op, y, inputs(x, weight, bias),
+      [in = save(in), w = save(w), mean, inverse_std, s, training](const Tensor<T>& dy, Gradients<T>& dx) mutable {
+        kernels::BatchNormChannels<T> channels;
+        channels.weight = w.data(), channels.mean = mean.data(), channels.inverse_std = inverse_std.data();
+        kernels::BatchNormGradients<T> g;
+        if (dx[0].wanted()) g.dx = dx[0].data(), g.write_dx = dx[0].mode();
+        if (dx[1].wanted()) g.dweight = dx[1].data(), g.write_dweight = dx[1].mode();
+        if (dx[2].wanted()) g.dbias = dx[2].data(), g.write_dbias = dx[2].mode();
+        on_device(dy.device(),
+                  [&](auto dev) { kernels::batch_norm_backward(dev, in.data(), dy.data(), s, channels, training, g); });
+      });
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI

@@ -70,8 +70,8 @@ Tensor<T> cross_entropy(const Tensor<T>& x, const Tensor<Index>& labels, const C
                   kernels::ClassWeights<T> weights = w;
                   weights.weight = class_weight.data();
                   on_device(dy.device(), [&](auto dev) {
-                    kernels::cross_entropy_backward(dev, in.data(), y.data(), log_sum.data(), dy.data(), per_row,
-                                                    scale, dx[0].data(), outer, classes, inner, weights, dx[0].mode());
+                    kernels::cross_entropy_backward(dev, in.data(), y.data(), log_sum.data(), dy.data(), per_row, scale,
+                                                    dx[0].data(), outer, classes, inner, weights, dx[0].mode());
                   });
                 });
 }
@@ -94,9 +94,8 @@ Tensor<T> nll_loss(const Tensor<T>& x, const Tensor<Index>& labels, Index ignore
   kernels::ClassWeights<T> w;
   w.weight = class_weight.data(), w.ignore_index = ignore_index;
   Tensor<T> rows = Tensor<T>::empty(r.rows, x.device());
-  on_device(x.device(), [&](auto dev) {
-    kernels::nll(dev, in.data(), y.data(), rows.data(), r.outer, r.classes, r.inner, w);
-  });
+  on_device(x.device(),
+            [&](auto dev) { kernels::nll(dev, in.data(), y.data(), rows.data(), r.outer, r.classes, r.inner, w); });
   Tensor<T> loss = per_row ? rows : detail::scaled_sum(rows, scale);
   return record(op, loss, inputs(x),
                 [y = save(y), class_weight = save(class_weight), w, per_row, scale = static_cast<T>(scale),
@@ -104,8 +103,8 @@ Tensor<T> nll_loss(const Tensor<T>& x, const Tensor<Index>& labels, Index ignore
                   kernels::ClassWeights<T> weights = w;
                   weights.weight = class_weight.data();
                   on_device(dy.device(), [&](auto dev) {
-                    kernels::nll_backward(dev, y.data(), dy.data(), per_row, scale, dx[0].data(), outer, classes,
-                                          inner, weights, dx[0].mode());
+                    kernels::nll_backward(dev, y.data(), dy.data(), per_row, scale, dx[0].data(), outer, classes, inner,
+                                          weights, dx[0].mode());
                   });
                 });
 }
@@ -131,8 +130,7 @@ Tensor<T> cross_entropy(const Tensor<T>& x, const Tensor<T>& target, const Cross
                     "got class weights of shape ", class_weight.shape(), ", expected [", r.classes, "]");
   const Tensor<T> log_p = log_softmax(x, x.rank() == 1 ? 0 : 1), t = detail::dense(target);
   const bool per_row = options.reduction == Reduction::none;
-  const double scale =
-      options.reduction == Reduction::mean ? 1 / static_cast<double>(r.outer * r.inner) : 1;
+  const double scale = options.reduction == Reduction::mean ? 1 / static_cast<double>(r.outer * r.inner) : 1;
   kernels::ClassWeights<T> w;
   w.weight = class_weight.data(), w.smoothing = static_cast<T>(options.label_smoothing);
   Tensor<T> rows = Tensor<T>::full(r.rows, T(0), x.device());
@@ -140,19 +138,19 @@ Tensor<T> cross_entropy(const Tensor<T>& x, const Tensor<T>& target, const Cross
     kernels::soft_nll(dev, log_p.data(), t.data(), rows.data(), r.outer, r.classes, r.inner, w);
   });
   Tensor<T> loss = per_row ? rows : detail::scaled_sum(rows, scale);
-  return record(op, loss, inputs(log_p, target),
-                [log_p = save(log_p), t = save(t), class_weight = save(class_weight), w, per_row,
-                 scale = static_cast<T>(scale), outer = r.outer, classes = r.classes,
-                 inner = r.inner](const Tensor<T>& dy, Gradients<T>& dx) {
-                  kernels::ClassWeights<T> weights = w;
-                  weights.weight = class_weight.data();
-                  T* const to_x = dx[0].wanted() ? dx[0].data() : nullptr;
-                  T* const to_t = dx[1].wanted() ? dx[1].data() : nullptr;
-                  on_device(dy.device(), [&](auto dev) {
-                    kernels::soft_nll_backward(dev, log_p.data(), t.data(), dy.data(), per_row, scale, to_x,
-                                               dx[0].mode(), to_t, dx[1].mode(), outer, classes, inner, weights);
-                  });
-                });
+  return record(
+      op, loss, inputs(log_p, target),
+      [log_p = save(log_p), t = save(t), class_weight = save(class_weight), w, per_row, scale = static_cast<T>(scale),
+       outer = r.outer, classes = r.classes, inner = r.inner](const Tensor<T>& dy, Gradients<T>& dx) {
+        kernels::ClassWeights<T> weights = w;
+        weights.weight = class_weight.data();
+        T* const to_x = dx[0].wanted() ? dx[0].data() : nullptr;
+        T* const to_t = dx[1].wanted() ? dx[1].data() : nullptr;
+        on_device(dy.device(), [&](auto dev) {
+          kernels::soft_nll_backward(dev, log_p.data(), t.data(), dy.data(), per_row, scale, to_x, dx[0].mode(), to_t,
+                                     dx[1].mode(), outer, classes, inner, weights);
+        });
+      });
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI

@@ -129,7 +129,8 @@ struct SequenceDistillation {
 
 /// The translation experiments' variant, per target token and summed, not averaged:
 ///
-///   L = w T^2 sum KL(softmax(t / T) || softmax(x / T)) + (1 - w) sum over targets that are not pad of -log softmax(x)_y
+///   L = w T^2 sum KL(softmax(t / T) || softmax(x / T)) + (1 - w) sum over targets that are not pad of -log
+///   softmax(x)_y
 ///
 /// student, teacher: logits [tokens, V]; labels [tokens]. As in the published code the KL term runs over all positions,
 /// padding included; T = 1 and w = 0.7 there, w = 0.5 in the paper. Divide by the batch size before backward.

@@ -3,6 +3,7 @@
 /// for Reduction::none. Each throws ShapeError for shapes that differ.
 #pragma once
 
+#include "qdistill/kernels/cpu/math.hpp"
 #include "qdistill/ops/cross_entropy.hpp"
 
 namespace qdistill::inline QDISTILL_ABI {
@@ -18,14 +19,15 @@ Tensor<T> kl_div(const Tensor<T>& x, const Tensor<T>& target, Reduction reductio
                  bool log_target = false) {
   if (log_target)
     return detail::elementwise_loss(
-        "kl_div", x, target, reduction, [](T a, T t) QDISTILL_ISA_BODY { return std::exp(t) * (t - a); },
-        [](T, T t) QDISTILL_ISA_BODY { return -std::exp(t); },
-        [](T a, T t) QDISTILL_ISA_BODY { return std::exp(t) * (t - a + T(1)); });
+        "kl_div", x, target, reduction, [](T a, T t) QDISTILL_ISA_BODY { return kernels::math::exp(t) * (t - a); },
+        [](T, T t) QDISTILL_ISA_BODY { return -kernels::math::exp(t); },
+        [](T a, T t) QDISTILL_ISA_BODY { return kernels::math::exp(t) * (t - a + T(1)); });
   return detail::elementwise_loss(
       "kl_div", x, target, reduction,
-      [](T a, T t) QDISTILL_ISA_BODY { return t > T(0) ? t * (std::log(t) - a) : T(0); },
+      [](T a, T t) QDISTILL_ISA_BODY { return kernels::math::select(t > T(0), t * (kernels::math::log(t) - a), T(0)); },
       [](T, T t) QDISTILL_ISA_BODY { return -t; },
-      [](T a, T t) QDISTILL_ISA_BODY { return t > T(0) ? std::log(t) + T(1) - a : T(0); });
+      [](T a, T t)
+          QDISTILL_ISA_BODY { return kernels::math::select(t > T(0), kernels::math::log(t) + T(1) - a, T(0)); });
 }
 
 /// Mean squared error: (x - t)^2.
@@ -40,9 +42,13 @@ Tensor<T> mse_loss(const Tensor<T>& x, const Tensor<T>& target, Reduction reduct
 template <class T>
 Tensor<T> l1_loss(const Tensor<T>& x, const Tensor<T>& target, Reduction reduction = Reduction::mean) {
   return detail::elementwise_loss(
-      "l1_loss", x, target, reduction, [](T a, T t) QDISTILL_ISA_BODY { return a > t ? a - t : t - a; },
-      [](T a, T t) QDISTILL_ISA_BODY { return a > t ? T(1) : a < t ? T(-1) : T(0); },
-      [](T a, T t) QDISTILL_ISA_BODY { return a > t ? T(-1) : a < t ? T(1) : T(0); });
+      "l1_loss", x, target, reduction, [](T a, T t) QDISTILL_ISA_BODY { return kernels::math::abs(a - t); },
+      [](T a, T t) QDISTILL_ISA_BODY { return a > t   ? T(1)
+                                              : a < t ? T(-1)
+                                                      : T(0); },
+      [](T a, T t) QDISTILL_ISA_BODY { return a > t   ? T(-1)
+                                              : a < t ? T(1)
+                                                      : T(0); });
 }
 
 /// Smooth L1 (Huber's loss divided by beta), with d = x - t: d^2 / (2 beta) if |d| < beta, else |d| - beta / 2.
@@ -56,8 +62,8 @@ Tensor<T> smooth_l1_loss(const Tensor<T>& x, const Tensor<T>& target, double bet
   return detail::elementwise_loss(
       "smooth_l1_loss", x, target, reduction,
       [=](T a, T t) QDISTILL_ISA_BODY {
-        const T d = a > t ? a - t : t - a;
-        return d < b ? T(0.5) * d * d * inverse : d - half;
+        const T d = kernels::math::abs(a - t);
+        return kernels::math::select(d < b, T(0.5) * d * d * inverse, d - half);
       },
       [=](T a, T t) QDISTILL_ISA_BODY {
         const T d = (a - t) * inverse;
@@ -78,12 +84,10 @@ Tensor<T> binary_cross_entropy_with_logits(const Tensor<T>& x, const Tensor<T>& 
   return detail::elementwise_loss(
       "binary_cross_entropy_with_logits", x, target, reduction,
       [](T a, T t) QDISTILL_ISA_BODY {
-        return (a > T(0) ? a : T(0)) - a * t + std::log1p(kernels::exp_nonpositive(a > T(0) ? -a : a));
+        return kernels::math::select(a > T(0), a, T(0)) - a * t +
+               kernels::math::log1p(kernels::math::exp(-kernels::math::abs(a)));
       },
-      [](T a, T t) QDISTILL_ISA_BODY {
-        const T e = kernels::exp_nonpositive(a > T(0) ? -a : a);
-        return (a > T(0) ? T(1) : e) / (T(1) + e) - t;
-      },
+      [](T a, T t) QDISTILL_ISA_BODY { return kernels::math::sigmoid(a) - t; },
       [](T a, T) QDISTILL_ISA_BODY { return -a; });
 }
 

@@ -58,8 +58,8 @@ Tensor<T> scaled_sum(const Tensor<T>& x, double scale) {
   Tensor<T> y = Tensor<T>::empty({}, x.device());
   on_device(x.device(), [&](auto dev) {
     const T* const v = x.data();
-    *y.data() = static_cast<T>(
-        scale * kernels::sum_map<T>(dev, x.numel(), [=](Index i) QDISTILL_ISA_BODY { return v[i]; }));
+    *y.data() =
+        static_cast<T>(scale * kernels::sum_map<T>(dev, x.numel(), [=](Index i) QDISTILL_ISA_BODY { return v[i]; }));
   });
   return y;
 }
@@ -93,23 +93,23 @@ Tensor<T> elementwise_loss(const char* op, const Tensor<T>& x, const Tensor<T>& 
         });
       });
     } else {
-      *out = static_cast<T>(
-          kernels::sum_map<T>(dev, n, [=](Index i) QDISTILL_ISA_BODY { return value(p[i], q[i]); }) / divisor);
+      *out = static_cast<T>(kernels::sum_map<T>(dev, n, [=](Index i) QDISTILL_ISA_BODY { return value(p[i], q[i]); }) /
+                            divisor);
     }
   });
   const T scale = static_cast<T>(1 / divisor);
-  return record(op, y, inputs(x, target),
-                [a = save(a), b = save(b), n, per_element, scale, by_input, by_target](const Tensor<T>& dy,
-                                                                                       Gradients<T>& dx) {
-                  on_device(dy.device(), [&](auto dev) {
-                    if (dx[0].wanted())
-                      kernels::map_loss_backward(dev, n, a.data(), b.data(), dy.data(), per_element, scale,
-                                                 dx[0].data(), dx[0].mode(), by_input);
-                    if (dx[1].wanted())
-                      kernels::map_loss_backward(dev, n, a.data(), b.data(), dy.data(), per_element, scale,
-                                                 dx[1].data(), dx[1].mode(), by_target);
-                  });
-                });
+  return record(
+      op, y, inputs(x, target),
+      [a = save(a), b = save(b), n, per_element, scale, by_input, by_target](const Tensor<T>& dy, Gradients<T>& dx) {
+        on_device(dy.device(), [&](auto dev) {
+          if (dx[0].wanted())
+            kernels::map_loss_backward(dev, n, a.data(), b.data(), dy.data(), per_element, scale, dx[0].data(),
+                                       dx[0].mode(), by_input);
+          if (dx[1].wanted())
+            kernels::map_loss_backward(dev, n, a.data(), b.data(), dy.data(), per_element, scale, dx[1].data(),
+                                       dx[1].mode(), by_target);
+        });
+      });
 }
 
 }  // namespace detail

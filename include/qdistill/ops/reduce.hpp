@@ -10,6 +10,14 @@ namespace qdistill::inline QDISTILL_ABI {
 
 namespace detail {
 
+/// dx[i] (=|+=) f(i, u, g), where u and g are the values of `value` and dy of the fiber that element i belongs to. What
+/// the graph saved is looked up by the caller, so that a refusal leaves dx untouched.
+template <class T, class F>
+void spread(const Reduced& r, const T* value, const Tensor<T>& dy, GradientSlot<T>& dx, F f) {
+  on_device(dy.device(),
+            [&](auto dev) { kernels::map_broadcast(dev, r.layout(), value, dy.data(), dx.data(), dx.mode(), f); });
+}
+
 /// scale times the sum.  dL/dx = scale dL/dy.
 template <class T>
 Tensor<T> scaled_sum(const char* op, const Tensor<T>& x, const Reduced& r, double scale) {
@@ -19,10 +27,7 @@ Tensor<T> scaled_sum(const char* op, const Tensor<T>& x, const Reduced& r, doubl
     kernels::reduce<kernels::Sum>(dev, r.fibers, kernels::Source<T>::of(in.data()), y.data(), Write::set, scale);
   });
   return record(op, y, inputs(x), [r, scale](const Tensor<T>& dy, Gradients<T>& dx) {
-    on_device(dy.device(), [&](auto dev) {
-      kernels::map_broadcast(dev, r.layout(), dy.data(), dy.data(), dx[0].data(), dx[0].mode(),
-                             [s = static_cast<T>(scale)](Index, T g, T) QDISTILL_ISA_BODY { return g * s; });
-    });
+    spread(r, dy.data(), dy, dx[0], [s = static_cast<T>(scale)](Index, T, T g) QDISTILL_ISA_BODY { return g * s; });
   });
 }
 
@@ -89,11 +94,9 @@ Tensor<T> var(const Tensor<T>& x, const Dims& dims = {}, bool unbiased = true, b
   });
   return record("var", y, inputs(x),
                 [x = save(in), center = save(center), r, scale](const Tensor<T>& dy, Gradients<T>& dx) {
-                  on_device(dy.device(), [&](auto dev) {
-                    kernels::map_broadcast(dev, r.layout(), center.data(), dy.data(), dx[0].data(), dx[0].mode(),
-                                           [v = x.data(), s = T(2) * scale](Index i, T u, T g)
-                                               QDISTILL_ISA_BODY { return (v[i] - u) * g * s; });
-                  });
+                  detail::spread(r, center.data(), dy, dx[0],
+                                 [v = x.data(), s = T(2) * scale](Index i, T u, T g)
+                                     QDISTILL_ISA_BODY { return (v[i] - u) * g * s; });
                 });
 }
 
@@ -123,19 +126,16 @@ Tensor<T> norm(const Tensor<T>& x, int p = 2, const Dims& dims = {}, bool keepdi
       kernels::map(dev, y.numel(), y.data(), y.data(), [](T v) QDISTILL_ISA_BODY { return kernels::math::sqrt(v); });
   });
   return record("norm", y, inputs(x), [x = save(in), y = save(y), r, p](const Tensor<T>& dy, Gradients<T>& dx) {
-    on_device(dy.device(), [&](auto dev) {
-      const T* const v = x.data();
-      if (p == 1) {
-        kernels::map_broadcast(
-            dev, r.layout(), y.data(), dy.data(), dx[0].data(), dx[0].mode(), [v](Index i, T, T g) QDISTILL_ISA_BODY {
-              return kernels::math::select(v[i] > T(0), g, kernels::math::select(v[i] < T(0), -g, T(0)));
-            });
-      } else {
-        kernels::map_broadcast(dev, r.layout(), y.data(), dy.data(), dx[0].data(), dx[0].mode(),
-                               [v](Index i, T u, T g)
-                                   QDISTILL_ISA_BODY { return kernels::math::select(u == T(0), T(0), v[i] * g / u); });
-      }
-    });
+    using kernels::math::select;
+    const T* const v = x.data();
+    if (p == 1) {
+      detail::spread(r, y.data(), dy, dx[0], [v](Index i, T, T g) QDISTILL_ISA_BODY {
+        return select(v[i] > T(0), g, select(v[i] < T(0), -g, T(0)));
+      });
+    } else {
+      detail::spread(r, y.data(), dy, dx[0],
+                     [v](Index i, T u, T g) QDISTILL_ISA_BODY { return select(u == T(0), T(0), v[i] * g / u); });
+    }
   });
 }
 
@@ -174,11 +174,8 @@ Tensor<T> logsumexp(const Tensor<T>& x, const Dims& dims = {}, bool keepdim = fa
                  [](T s, T m) QDISTILL_ISA_BODY { return m + kernels::math::log(s); });
   });
   return record("logsumexp", y, inputs(x), [x = save(in), y = save(y), r](const Tensor<T>& dy, Gradients<T>& dx) {
-    on_device(dy.device(), [&](auto dev) {
-      kernels::map_broadcast(dev, r.layout(), y.data(), dy.data(), dx[0].data(), dx[0].mode(),
-                             [v = x.data()](Index i, T u, T g)
-                                 QDISTILL_ISA_BODY { return kernels::math::exp(v[i] - u) * g; });
-    });
+    detail::spread(r, y.data(), dy, dx[0],
+                   [v = x.data()](Index i, T u, T g) QDISTILL_ISA_BODY { return kernels::math::exp(v[i] - u) * g; });
   });
 }
 

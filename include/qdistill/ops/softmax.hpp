@@ -14,8 +14,7 @@ Tensor<T> softmax(const Tensor<T>& x, Index dim) {
   const detail::DimSplit rows = detail::split_at(x.shape(), wrap_dim("softmax", dim, x.rank()));
   const Tensor<T> in = detail::dense(x);
   Tensor<T> y = Tensor<T>::empty(x.shape(), x.device());
-  on_device(x.device(),
-            [&](auto dev) { kernels::softmax(dev, in.data(), y.data(), rows.outer, rows.n, rows.inner); });
+  on_device(x.device(), [&](auto dev) { kernels::softmax(dev, in.data(), y.data(), rows.outer, rows.n, rows.inner); });
   return record("softmax", y, inputs(x), [y = save(y), rows](const Tensor<T>& dy, Gradients<T>& dx) {
     on_device(dy.device(), [&](auto dev) {
       kernels::softmax_backward(dev, y.data(), dy.data(), dx[0].data(), rows.outer, rows.n, rows.inner, dx[0].mode());

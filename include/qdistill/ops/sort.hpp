@@ -28,8 +28,8 @@ Sorted<T> first_in_order(const char* op, const Tensor<T>& x, int dim, Index k, b
   if constexpr (std::is_floating_point_v<T>) {
     y.values = record(op, y.values, inputs(x), [at = save(y.indices), s, k](const Tensor<T>& dy, Gradients<T>& dx) {
       on_device(dy.device(), [&](auto dev) {
-        const Write mode = dx[0].mode();
-        kernels::sort_backward(dev, dy.data(), at.data(), dx[0].data(), s.outer, s.n, s.inner, k, mode);
+        const Index* const stood = at.data();
+        kernels::sort_backward(dev, dy.data(), stood, dx[0].data(), s.outer, s.n, s.inner, k, dx[0].mode());
       });
     });
   }

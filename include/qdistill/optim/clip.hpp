@@ -22,10 +22,10 @@ void check_clip(const char* op, std::span<const Tensor<T>> parameters) {
 
 }  // namespace detail
 
-/// Multiplies all gradients by min(1, max_norm / (norm + 1e-6)), where norm is that of all gradients seen as one vector:
-/// (sum |g|^p)^(1/p), or the largest |g| for norm_type = infinity. Returns norm (before clipping; NaN or infinite if
-/// a gradient is, which then leaves the gradients undefined or zero: look at it). Throws ValueError for a max_norm or a
-/// norm_type that is not positive.
+/// Multiplies all gradients by min(1, max_norm / (norm + 1e-6)), where norm is that of all gradients seen as one
+/// vector: (sum |g|^p)^(1/p), or the largest |g| for norm_type = infinity. Returns norm (before clipping; NaN or
+/// infinite if a gradient is, which then leaves the gradients undefined or zero: look at it). Throws ValueError for a
+/// max_norm or a norm_type that is not positive.
 template <class T>
 double clip_grad_norm(std::span<const Tensor<T>> parameters, double max_norm, double norm_type = 2) {
   const char* const op = "clip_grad_norm";
@@ -57,8 +57,9 @@ double clip_grad_norm(std::span<const Tensor<T>> parameters, double max_norm, do
                                  [=](Index i) QDISTILL_ISA_BODY { return std::pow(std::fabs(g[i]), power); });
     });
   }
-  const double norm = largest || norm_type == 1 ? total : norm_type == 2 ? std::sqrt(total)
-                                                                         : std::pow(total, 1 / norm_type);
+  const double norm = largest || norm_type == 1 ? total
+                      : norm_type == 2          ? std::sqrt(total)
+                                                : std::pow(total, 1 / norm_type);
   const double scale = max_norm / (norm + 1e-6);
   if (scale >= 1) return norm;
   const T factor = static_cast<T>(scale);

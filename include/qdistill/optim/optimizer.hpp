@@ -1,7 +1,7 @@
 /// What all optimizers share: groups of parameters, the loop over them, and their state for checkpoints.
 ///
-/// A parameter is a leaf tensor of the graph. A step changes its elements in place and marks it as changed, which is all
-/// that a quantizer on top of it needs to know.
+/// A parameter is a leaf tensor of the graph. A step changes its elements in place and marks it as changed, which is
+/// all that a quantizer on top of it needs to know.
 #pragma once
 
 #include <optional>

@@ -91,7 +91,8 @@ struct CosineAnnealingLR {
   Index t_max = 100;
   double eta_min = 0;
   double at(Index t) const {
-    return eta_min + (lr - eta_min) * (1 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(t_max))) / 2;
+    return eta_min +
+           (lr - eta_min) * (1 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(t_max))) / 2;
   }
   void check_values() const { check(t_max > 0, "CosineAnnealingLR", "got t_max ", t_max, ", expected above 0"); }
 };
@@ -105,7 +106,8 @@ struct CosineAnnealingWarmRestarts {
     Index length = t_0;
     if (t_mult == 1) t %= t_0;
     while (t >= length) t -= length, length *= t_mult;
-    return eta_min + (lr - eta_min) * (1 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(length))) / 2;
+    return eta_min +
+           (lr - eta_min) * (1 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(length))) / 2;
   }
   void check_values() const {
     check(t_0 > 0 && t_mult >= 1, "CosineAnnealingWarmRestarts", "got t_0 ", t_0, " and t_mult ", t_mult,
@@ -122,7 +124,9 @@ struct LinearLR {
     const double part = static_cast<double>(std::min(t, total_iters)) / static_cast<double>(total_iters);
     return lr * (start_factor + (end_factor - start_factor) * part);
   }
-  void check_values() const { check(total_iters > 0, "LinearLR", "got total_iters ", total_iters, ", expected above 0"); }
+  void check_values() const {
+    check(total_iters > 0, "LinearLR", "got total_iters ", total_iters, ", expected above 0");
+  }
 };
 /// Linear warm-up from 0 to lr over `warmup` steps (step t uses (t + 1) / warmup), then cosine to eta_min at `total`,
 /// where it stays.

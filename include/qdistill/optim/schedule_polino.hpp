@@ -46,8 +46,8 @@ class PolinoHalving final : public Schedule {
       last = epoch;
       ++halvings;
     }
-    state_.stop = bad > static_cast<double>(options_.stop_after) ||
-                  halvings > static_cast<double>(options_.max_halvings);
+    state_.stop =
+        bad > static_cast<double>(options_.stop_after) || halvings > static_cast<double>(options_.max_halvings);
   }
   PolinoHalvingOptions options_;
 };

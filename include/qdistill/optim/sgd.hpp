@@ -25,9 +25,8 @@ class SGD final : public Optimizer<T> {
                      options.momentum > 0 ? std::vector<const char*>{"momentum"} : std::vector<const char*>{}),
         options_(options) {
     this->check_number("SGD", "momentum", options.momentum, 0, 1e3);
-    check(!options.nesterov || (options.momentum > 0 && options.dampening == 0), "SGD",
-          "got nesterov with momentum ", options.momentum, " and dampening ", options.dampening,
-          ", expected a momentum above 0 and no dampening");
+    check(!options.nesterov || (options.momentum > 0 && options.dampening == 0), "SGD", "got nesterov with momentum ",
+          options.momentum, " and dampening ", options.dampening, ", expected a momentum above 0 and no dampening");
     for (auto& group : groups) this->add_group(std::move(group));
   }
   SGD(std::vector<Tensor<T>> parameters, const SgdOptions& options)

@@ -61,8 +61,6 @@ template <int Spatial>
 struct ConvLayer {
   explicit ConvLayer(const OpReader& op) {
     op.expect_roles({"weight", "bias"});
-    op.require(op.get_or<std::string>("padding_mode", "zeros") == "zeros", "got padding_mode '",
-               op.get_or<std::string>("padding_mode", ""), "', expected zeros");
     const Shape& x = op.input_of_rank(Spatial + 1, Spatial == 2 ? "[C, H, W]" : "[C, L]");
     weight = op.tensor("weight", Spatial + 2, Spatial == 2 ? "[out, in / groups, KH, KW]" : "[out, in / groups, K]");
     const Shape& w = weight.shape();
@@ -172,9 +170,7 @@ struct AddLayer {
   }
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     const float *const a = std::as_const(x[0]).data(), *const b = std::as_const(x[1]).data();
-    Tensor<float> y = x[0].sole_owner()   ? x[0]
-                      : x[1].sole_owner() ? x[1]
-                                          : Tensor<float>::empty(batched(n, shape));
+    Tensor<float> y = x[0].sole_owner() ? x[0] : x[1].sole_owner() ? x[1] : Tensor<float>::empty(batched(n, shape));
     kernels::map(Cpu{}, x[0].numel(), a, b, y.data(),
                  [](float u, float v) QDISTILL_ISA_BODY { return kernels::Add{}(u, v); });
     return y;
@@ -187,8 +183,6 @@ struct AddLayer {
 struct FlattenLayer {
   explicit FlattenLayer(const OpReader& op) {
     op.expect_inputs(1), op.expect_roles({});
-    const Index start = op.get_or<std::int64_t>("start_dim", 1);
-    op.require(start == 1, "got start_dim ", start, ", expected 1");
     op.require<ShapeError>(op.input().rank() >= 1, "got a sample of one number, expected at least one dim");
     shape = Shape{op.input().numel()};
   }

@@ -129,8 +129,8 @@ class OpReader {
   static constexpr const char* kind_of(const std::string&) { return "a text"; }
   static constexpr const char* kind_of(const std::vector<Index>&) { return "a list of whole numbers"; }
   Index bounded(const char* name, Index value, Index least) const {
-    require(value >= least && value <= Index{1} << 31, "got attribute '", name, "' with ", value, ", expected at least ",
-            least, " and at most 2^31");
+    require(value >= least && value <= Index{1} << 31, "got attribute '", name, "' with ", value,
+            ", expected at least ", least, " and at most 2^31");
     return value;
   }
   const NetworkOp& op_;

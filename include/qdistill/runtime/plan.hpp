@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 #include <variant>
 
 #include "qdistill/io/packed_model.hpp"
@@ -100,8 +101,9 @@ inline bool fuse_relu(Step& step) {
 
 /// See the head of this file. Throws ValueError or ShapeError naming the operation.
 inline Plan make_plan(const io::PackedModel& model) {
-  io::validate(model);
   const Network& network = model.network;
+  validate(network);
+  for (const auto& [name, encoding] : model.tensors) validate(encoding, name);
   check<ShapeError>(network.input_shape.size() < max_rank, "runtime", "got an input shape of ",
                     network.input_shape.size(), " dims without the batch, expected at most ", max_rank - 1);
   Plan plan;

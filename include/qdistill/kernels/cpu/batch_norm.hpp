@@ -1,8 +1,9 @@
 /// Batch normalisation over N x C x inner, per channel C.
 ///
-/// Statistics read the data once, as sums of (x - k) and (x - k)^2 about a shift k near the mean: in T over at most 2048
-/// elements, in double beyond, so that a large mean costs no precision. One channel (or 64 of them, when inner == 1) is
-/// worked on from the statistics to the output while it is in cache; its second pass runs backwards for that reason.
+/// Statistics read the data once, as sums of (x - k) and (x - k)^2 about a shift k near the mean: in T over at most
+/// 2048 elements, in double beyond, so that a large mean costs no precision. One channel (or 64 of them, when inner ==
+/// 1) is worked on from the statistics to the output while it is in cache; its second pass runs backwards for that
+/// reason.
 #pragma once
 
 #include "qdistill/kernels/cpu/losses_reduce.hpp"
@@ -93,7 +94,8 @@ struct BatchNormChannels {
   T *running_mean = nullptr, *running_var = nullptr;
 };
 
-/// Stores mean and 1 / sqrt(var + eps) from the sums about `shift`, and moves the running statistics (unbiased variance).
+/// Stores mean and 1 / sqrt(var + eps) from the sums about `shift`, and moves the running statistics (unbiased
+/// variance).
 template <class T>
 QDISTILL_INLINE void finish_statistics(const BatchNormChannels<T>& p, Index c, double shift, double sum, double sum_sq,
                                        double count, double momentum, double eps) {
@@ -106,8 +108,8 @@ QDISTILL_INLINE void finish_statistics(const BatchNormChannels<T>& p, Index c, d
     p.running_mean[c] =
         static_cast<T>((1 - momentum) * static_cast<double>(p.running_mean[c]) + momentum * (shift + off));
   if (p.running_var)
-    p.running_var[c] = static_cast<T>((1 - momentum) * static_cast<double>(p.running_var[c]) +
-                                      momentum * var * count / (count - 1));
+    p.running_var[c] =
+        static_cast<T>((1 - momentum) * static_cast<double>(p.running_var[c]) + momentum * var * count / (count - 1));
 }
 
 /// y = (x - mean) scale + bias with scale = inverse_std weight, for channels [begin, end).
@@ -200,7 +202,8 @@ template <class T>
 void batch_norm_backward(Cpu, const T* x, const T* dy, BatchNormShape s, BatchNormChannels<T> p, bool training,
                          BatchNormGradients<T> g) {
   const double count = static_cast<double>(s.batch * s.inner);
-  const auto leave = [](T* to, Write write, T value) QDISTILL_ISA_BODY { *to = write == Write::add ? *to + value : value; };
+  const auto leave = [](T* to, Write write, T value)
+                         QDISTILL_ISA_BODY { *to = write == Write::add ? *to + value : value; };
   for_each_channel(s, [=](Index begin, Index end) QDISTILL_ISA_BODY {
     const Index columns = end - begin;
     T k0[batch_norm_columns] = {}, k1[batch_norm_columns] = {}, scale[batch_norm_columns], mean[batch_norm_columns];
@@ -218,9 +221,8 @@ void batch_norm_backward(Cpu, const T* x, const T* dy, BatchNormShape s, BatchNo
         });
       } else {
         const T m = mean[0];  // one channel at a time
-        const TwoSums sums = channel_sums<T>(s, begin, [=](Index i, T& a, T& b) QDISTILL_ISA_BODY {
-          a += dy[i], b += dy[i] * (x[i] - m);
-        });
+        const TwoSums sums = channel_sums<T>(
+            s, begin, [=](Index i, T& a, T& b) QDISTILL_ISA_BODY { a += dy[i], b += dy[i] * (x[i] - m); });
         sum[0] = sums.a, dot[0] = sums.b;
       }
       for (Index c = 0; c < columns; ++c) {
@@ -241,8 +243,7 @@ void batch_norm_backward(Cpu, const T* x, const T* dy, BatchNormShape s, BatchNo
         T* const dxr = g.dx + row;
         if (s.inner == 1) {
           QDISTILL_SIMD
-          for (Index c = 0; c < columns; ++c)
-            put<Add>(dxr[c], scale[c] * (dyr[c] - k0[c] - (xr[c] - mean[c]) * k1[c]));
+          for (Index c = 0; c < columns; ++c) put<Add>(dxr[c], scale[c] * (dyr[c] - k0[c] - (xr[c] - mean[c]) * k1[c]));
         } else {
           const T a = scale[0], b = k0[0], d = k1[0], m = mean[0];
           QDISTILL_SIMD

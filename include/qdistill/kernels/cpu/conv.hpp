@@ -5,6 +5,7 @@
 /// conv_data.hpp and conv_weights.hpp hold the gradients.
 #pragma once
 
+#include "qdistill/core/compiled.hpp"
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
@@ -37,10 +38,31 @@ struct ForwardWeights {
   }
 };
 
+/// Images whose pixels form the columns of one product: several where one image leaves part of its panels empty.
+inline Index images_at_once(Index images, Index pixels, Index panel) noexcept {
+  return pixels % panel == 0 || pixels >= 8 * panel ? 1 : std::min(images, ceil_div(8 * panel, pixels));
+}
+
+/// dst[n] (rows [r0, r1) x pixels) = or += columns [c0, c1) of part (rows x stride), which run over images of `next`
+/// elements.
+template <class T>
+void copy_to_images(const T* part, Index stride, Index r0, Index r1, Index c0, Index c1, Index pixels, T* dst,
+                    Index next, Write write) {
+  for (Index begin = c0; begin < c1;) {
+    const Index image = begin / pixels, end = std::min(c1, (image + 1) * pixels);
+    for (Index r = r0; r < r1; ++r) {
+      const T* const from = part + r * stride + begin;
+      T* const to = dst + image * next + r * pixels + begin - image * pixels;
+      for (Index i = 0; i < end - begin; ++i) to[i] = write == Write::add ? to[i] + from[i] : from[i];
+    }
+    begin = end;
+  }
+}
+
 /// For each image and group, dst (rows x pixels) = epilogue(weights times patches of src). weights.group(i) is the left
 /// factor of group i, write_offsets(to) writes the offsets of its `taps` columns.
 template <class T, class Weights, class Offsets>
-void patch_product(const PatchGeometry& g, Index images, Index groups, Index out_rows, Index taps, const T* src, T* dst,
+void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, Index taps, const T* src, T* dst,
                    const Epilogue<T>& epilogue, const Weights& weights, const Offsets& write_offsets) {
   const Index pixels = g.pixels();
   if (images <= 0 || groups <= 0 || out_rows <= 0 || pixels <= 0) return;
@@ -48,46 +70,69 @@ void patch_product(const PatchGeometry& g, Index images, Index groups, Index out
   const RowSplit rows(out_rows, tiles.rows);
   const DepthSplit depth(taps, epilogue.relu && epilogue.write == Write::add);
   constexpr Index size = static_cast<Index>(sizeof(T));
-  // Few images are cut into parts, many small ones are handled several at a time: both by size alone. The parts of an
-  // image read one padded copy.
-  const double work = static_cast<double>(out_rows) * static_cast<double>(pixels) * static_cast<double>(taps + 16);
-  const Index items = images * groups, parts = std::min(ceil_div(16, items), 1 + static_cast<Index>(work / 1e6));
-  const TaskGrid grid(rows.tiles, ceil_div(pixels, tiles.cols), parts);
+  // Few products are cut into parts, many small ones are handled several at a time: both by size alone. The parts of a
+  // product read one padded copy of its images.
+  const Index bundle = images_at_once(images, pixels, tiles.cols), columns = bundle * pixels;
+  const double work = static_cast<double>(out_rows) * static_cast<double>(columns) * static_cast<double>(taps + 16);
+  const Index items = ceil_div(images, bundle) * groups;
+  const Index parts = std::min(ceil_div(16, items), 1 + static_cast<Index>(work / 1e6));
+  const TaskGrid grid(rows.tiles, ceil_div(columns, tiles.cols), parts);
+  const Index tasks = items * grid.tasks(), grain = std::max<Index>(1, static_cast<Index>(5e5 / work));
   const bool shared_images = grid.tasks() > 1 && !g.in_place();
 
   const Index offset_bytes = Workspace::round_up(taps * static_cast<Index>(sizeof(Index)));
   const Index weight_bytes = Workspace::round_up(groups * out_rows * taps * size);
-  const Index image_bytes = Workspace::round_up(g.scratch() * size);
-  Workspace workspace(offset_bytes + weight_bytes + (shared_images ? items * image_bytes : 0),
-                      (shared_images ? 0 : image_bytes) + panel_elements(tiles, depth, pixels) * size);
+  const Index image_bytes = Workspace::round_up(g.scratch() * size), bundle_bytes = bundle * image_bytes;
+  const Index part_bytes = bundle > 1 ? Workspace::round_up(out_rows * columns * size) : 0;
+  const Index source_step = g.channels * g.src_h * g.src_w;
+  g.step = g.in_place() ? groups * source_step : image_bytes / size;
+  Workspace workspace(offset_bytes + weight_bytes + (shared_images ? items * bundle_bytes : 0),
+                      part_bytes + (shared_images ? 0 : bundle_bytes) + panel_elements(tiles, depth, columns) * size,
+                      ceil_div(tasks, grain));
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
   T* const packed = reinterpret_cast<T*>(workspace.shared() + offset_bytes);
   unsigned char* const padded = workspace.shared() + offset_bytes + weight_bytes;
-  const auto source = [&](Index item) { return src + item * g.channels * g.src_h * g.src_w; };
   write_offsets(offsets);
   pack_groups(weights, groups, rows, depth, packed);
+  // Item i is group i % groups of the images from i / groups * bundle on.
+  const auto pad = [&](Index item, Index c0, Index c1, unsigned char* to) {
+    const Index first = item / groups * bundle, count = std::min(bundle, images - first);
+    for (Index i = 0; i < count; ++i)
+      pad_channels(g, src + ((first + i) * groups + item % groups) * source_step, c0, c1,
+                   reinterpret_cast<T*>(to + i * image_bytes));
+  };
   if (shared_images) {
-    const Index grain = std::max<Index>(1, 32768 / g.plane());
-    parallel_for(g.channels, grain, [&](Index begin, Index end) {
-      for (Index i = 0; i < items; ++i)
-        pad_channels(g, source(i), begin, end, reinterpret_cast<T*>(padded + i * image_bytes));
+    parallel_for(g.channels, std::max<Index>(1, 32768 / std::max<Index>(1, g.plane())), [&](Index begin, Index end) {
+      for (Index i = 0; i < items; ++i) pad(i, begin, end, padded + i * bundle_bytes);
     });
   }
-  parallel_for(items * grid.tasks(), std::max<Index>(1, static_cast<Index>(5e5 / work)), [&](Index begin, Index end) {
+  parallel_for(tasks, grain, [&](Index begin, Index end) {
     const Workspace::Task task(workspace);
-    const T* image = nullptr;
+    T* const part = reinterpret_cast<T*>(task.data());
+    unsigned char* const private_images = task.data() + part_bytes;
+    T* const panels = reinterpret_cast<T*>(private_images + (shared_images ? 0 : bundle_bytes));
     for (Index t = begin; t < end; ++t) {
-      const Index item = t / grid.tasks(), part = t % grid.tasks(), group = item % groups;
-      if (shared_images) image = reinterpret_cast<T*>(padded + item * image_bytes) + PatchGeometry::margin;
-      else if (t == begin || part == 0) image = padded_image(g, source(item), reinterpret_cast<T*>(task.data()));
-      const Index row = part % grid.row_tasks * grid.row_tiles;
-      const Index col = part / grid.row_tasks * grid.col_panels * tiles.cols;
+      const Index item = t / grid.tasks(), cell = t % grid.tasks(), group = item % groups;
+      const Index first = item / groups * bundle, count = std::min(bundle, images - first);
+      const T* image = src + (first * groups + group) * source_step;
+      if (!g.in_place()) {
+        unsigned char* const to = shared_images ? padded + item * bundle_bytes : private_images;
+        if (!shared_images) pad(item, 0, g.channels, to);
+        image = reinterpret_cast<T*>(to) + PatchGeometry::margin;
+      }
+      const Index row = cell % grid.row_tasks * grid.row_tiles, row_end = std::min(rows.tiles, row + grid.row_tiles);
+      const Index col = cell / grid.row_tasks * grid.col_panels * tiles.cols;
+      const Index col_end = std::min(count * pixels, col + grid.col_panels * tiles.cols);
       Epilogue<T> e = epilogue;
       if (e.bias_row) e.bias_row += group * out_rows;
+      T* const out = dst + (first * groups + group) * out_rows * pixels;
+      if (bundle > 1) e.write = Write::set;
       multiply_columns(tiles, PackedRows<T>{packed + group * out_rows * taps, rows, depth, 0, depth.blocks}, row,
-                       std::min(rows.tiles, row + grid.row_tiles), PatchColumns<T>{g, offsets, image}, col,
-                       std::min(pixels, col + grid.col_panels * tiles.cols), dst + item * out_rows * pixels, pixels, e,
-                       reinterpret_cast<T*>(task.data() + (shared_images ? 0 : image_bytes)));
+                       row_end, PatchColumns<T>{g, offsets, image}, col, col_end, bundle > 1 ? part : out,
+                       bundle > 1 ? columns : pixels, e, panels);
+      if (bundle > 1)
+        copy_to_images(part, columns, rows.begin(row), rows.begin(row_end), col, col_end, pixels, out,
+                       groups * out_rows * pixels, epilogue.write);
     }
   });
 }
@@ -104,5 +149,10 @@ void conv2d_forward(Cpu, const Conv2dShape& s, const T* x, const T* w, const T* 
   patch_product(g, s.N, s.groups, outputs, taps, x, y, Epilogue<T>{bias, nullptr, relu, Write::set},
                 ForwardWeights<T>{w, outputs, taps}, [&](Index* to) { forward_offsets(s, g, to); });
 }
+
+#if QDISTILL_COMPILED
+QDISTILL_EXTERN template void conv2d_forward<float>(Cpu, const Conv2dShape&, const float*, const float*, const float*,
+                                                    float*, bool);
+#endif
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -7,6 +7,7 @@
 /// is multiplied with zeros between pixels.
 #pragma once
 
+#include "qdistill/core/compiled.hpp"
 #include "qdistill/kernels/cpu/conv.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
@@ -71,8 +72,11 @@ void backward_phases(const Conv2dShape& s, const ReverseAxis& down, const Revers
   Index panel_size = 0;
   for (Index count = 0; count <= window; ++count)
     panel_size = std::max(panel_size, panel_elements(tiles, DepthSplit(outputs * count, false), all.pixels()));
+  const double work = static_cast<double>(channels * outputs) * static_cast<double>(all.pixels() * window) /
+                      static_cast<double>(phases);
+  const Index grain = std::max<Index>(1, static_cast<Index>(5e5 / (work + 1)));
   Workspace workspace(table_bytes + s.groups * channels * outputs * window * size,
-                      image_bytes + part_bytes + panel_size * size);
+                      image_bytes + part_bytes + panel_size * size, ceil_div(items * phases, grain));
 
   // Taps of phase p, a tap being of one phase only: taps[start[p] .. start[p + 1]), with offsets for each output
   // channel.
@@ -99,9 +103,7 @@ void backward_phases(const Conv2dShape& s, const ReverseAxis& down, const Revers
                 DepthSplit(outputs * count, false), packed + s.groups * channels * outputs * start[p]);
   }
 
-  const double work = static_cast<double>(channels * outputs) * static_cast<double>(all.pixels() * window) /
-                      static_cast<double>(phases);
-  parallel_for(items * phases, std::max<Index>(1, static_cast<Index>(5e5 / (work + 1))), [&](Index begin, Index end) {
+  parallel_for(items * phases, grain, [&](Index begin, Index end) {
     const Workspace::Task task(workspace);
     T* const part = reinterpret_cast<T*>(task.data() + image_bytes);
     const T* image = nullptr;
@@ -153,5 +155,10 @@ void conv2d_backward_data(Cpu, const Conv2dShape& s, const T* dy, const T* w, T*
                         *to++ = g.offset(o, down.shift(0, kh) - down.low, across.shift(0, kw) - across.low);
                 });
 }
+
+#if QDISTILL_COMPILED
+QDISTILL_EXTERN template void conv2d_backward_data<float>(Cpu, const Conv2dShape&, const float*, const float*, float*,
+                                                          Write);
+#endif
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

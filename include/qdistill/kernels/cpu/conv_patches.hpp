@@ -22,6 +22,7 @@ struct PatchGeometry {
   Index rows, cols;
   Index span_h, span_w, stride_h, stride_w;
   Index out_h, out_w;
+  Index step = 0;  ///< elements from one image to the next, where the columns of a product run over several
 
   /// True if the source can be read as it lies.
   bool in_place() const noexcept {
@@ -81,12 +82,12 @@ QDISTILL_TARGET_AVX512 inline void pad_channels_avx512(const PatchGeometry& g, c
     inside[k] = static_cast<__mmask16>(lanes16(g.src_w + g.pad_left - 16 * k) & ~lanes16(g.pad_left - 16 * k));
   const __mmask16 tail = lanes16(row - 16 * (chunks - 1));
   for (Index c = c0; c < c1; ++c) {
-    const float* from = src + (c * g.src_h - g.pad_top) * g.src_w - g.pad_left;
-    for (Index r = 0; r < g.rows; ++r, to += row, from += g.src_w) {
+    for (Index r = 0; r < g.rows; ++r, to += row) {
       if (r < g.pad_top || r - g.pad_top >= g.src_h) {
         for (Index k = 0; k < row; ++k) to[k] = 0;
         continue;
       }
+      const float* const from = src + (c * g.src_h + r - g.pad_top) * g.src_w - g.pad_left;
       const Index whole = c + 1 == c1 && r + 1 == g.rows ? chunks - 1 : chunks;
       for (Index k = 0; k < whole; ++k) _mm512_storeu_ps(to + 16 * k, _mm512_maskz_loadu_ps(inside[k], from + 16 * k));
       if (whole < chunks)
@@ -142,13 +143,24 @@ const T* padded_image(const PatchGeometry& g, const T* src, T* scratch) {
   return scratch + PatchGeometry::margin;
 }
 
-/// Walks over the output pixels of an image in order.
+/// Walks over the output pixels of an image, and of the images after it, in order.
 struct PixelCursor {
-  Index width, down;  ///< of the output; elements between two of its rows in the scratch image
-  Index h, w;         ///< of the next pixel
+  Index width, height;  ///< of the output
+  Index down, next;     ///< elements to the next row of the output, and from the first row to that of the next image
+  Index h, w;           ///< of the pixel
+  Index line;           ///< where its row begins
 
   PixelCursor(const PatchGeometry& g, Index pixel) noexcept
-      : width(g.out_w), down(g.stride_h * g.row()), h(pixel / g.out_w), w(pixel - h * g.out_w) {}
+      : width(g.out_w), height(g.out_h), down(g.stride_h * g.row()), next(g.step) {
+    const Index row = pixel / width, image = row / height;
+    w = pixel - row * width, h = row - image * height, line = image * next + h * down;
+  }
+  void advance(Index pixels) noexcept {  // within the row
+    w += pixels;
+    if (w < width) return;
+    w = 0, line += down;
+    if (++h == height) h = 0, line += next - height * down;
+  }
 };
 
 /// Up to 16 consecutive output pixels as runs of consecutive elements. Lane i of run s is at shift[s] + i.
@@ -164,10 +176,9 @@ struct PixelLanes {
     for (Index lane = 0; lane < n; ++runs) {
       const Index length = std::min(n - lane, at.width - at.w);
       mask[runs] = static_cast<std::uint16_t>(((1u << length) - 1u) << lane);
-      shift[runs] = at.h * at.down + at.w - lane;
+      shift[runs] = at.line + at.w - lane;
       lane += length;
-      at.w += length;
-      if (at.w == at.width) at.w = 0, ++at.h;
+      at.advance(length);
     }
   }
 };
@@ -176,18 +187,18 @@ struct PixelLanes {
 template <class T>
 void pack_patches_portable(const PatchGeometry& g, const T* image, const Index* offsets, Index k, Index p, Index n,
                            T* out, Index ld) {
-  const Index h0 = p / g.out_w, w0 = p % g.out_w, down = g.stride_h * g.row();
+  const PixelCursor start(g, p);
   with_isa([&]() QDISTILL_ISA_BODY {
     for (Index i = 0; i < k; ++i) {
       T* __restrict to = out + i * ld;
-      const T* line = image + offsets[i] + h0 * down;
-      Index w = w0;
-      for (Index j = 0; j < n; w = 0, line += down) {
-        const Index length = n - j < g.out_w - w ? n - j : g.out_w - w;
-        const T* __restrict from = line + w;
+      Index line = start.line, h = start.h, w = start.w;
+      for (Index j = 0; j < n;) {
+        const Index length = n - j < start.width - w ? n - j : start.width - w;
+        const T* __restrict from = image + offsets[i] + line + w;
         QDISTILL_SIMD
         for (Index l = 0; l < length; ++l) to[j + l] = from[l];
-        j += length;
+        j += length, w = 0, line += start.down;
+        if (++h == start.height) h = 0, line += start.next - start.height * start.down;
       }
       for (Index j = n; j < ld; ++j) to[j] = 0;
     }

@@ -6,6 +6,7 @@
 /// order: the same bits for any number of threads.
 #pragma once
 
+#include "qdistill/core/compiled.hpp"
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
@@ -114,19 +115,23 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   const Index panels = ceil_div(taps, tiles.cols);
   const TaskGrid grid(1, panels, std::min(ceil_div(8, parts * s.groups), 1 + static_cast<Index>(work / 2e6)));
 
+  const Index tasks = parts * s.groups * grid.col_tasks;
+  const Index grain = std::max<Index>(1, static_cast<Index>(5e5 * static_cast<double>(tasks) / work));
+
   const Index offset_bytes = Workspace::round_up(taps * static_cast<Index>(sizeof(Index)));
   const Index image_bytes = Workspace::round_up(g.scratch() * size);
   const Index dy_bytes = Workspace::round_up(outputs * blocks.rows() * size);
   const Index bias_bytes = Workspace::round_up(parts * s.O * static_cast<Index>(sizeof(double)));
   Workspace workspace(offset_bytes + bias_bytes + (parts > 1 ? parts * weights * size : 0),
-                      blocks.images * image_bytes + dy_bytes + blocks.rows() * tiles.cols * size);
+                      blocks.images * image_bytes + dy_bytes + blocks.rows() * tiles.cols * size,
+                      ceil_div(tasks, grain));
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
   double* const bias_sums = reinterpret_cast<double*>(workspace.shared() + offset_bytes);
   T* const sums = parts > 1 ? reinterpret_cast<T*>(workspace.shared() + offset_bytes + bias_bytes) : dw;
   forward_offsets(s, g, offsets);
 
   // A task sums the images of one part, for one group and some panels of taps.
-  parallel_for(parts * s.groups * grid.col_tasks, 1, [&](Index begin, Index end) {
+  parallel_for(tasks, grain, [&](Index begin, Index end) {
     const Workspace::Task task(workspace);
     T* const packed = reinterpret_cast<T*>(task.data() + blocks.images * image_bytes);
     T* const panel = reinterpret_cast<T*>(task.data() + blocks.images * image_bytes + dy_bytes);
@@ -178,5 +183,10 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
     dbias[o] = write == Write::add ? dbias[o] + static_cast<T>(sum) : static_cast<T>(sum);
   }
 }
+
+#if QDISTILL_COMPILED
+QDISTILL_EXTERN template void conv2d_backward_weights<float>(Cpu, const Conv2dShape&, const float*, const float*,
+                                                             float*, float*, Write);
+#endif
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -14,14 +14,14 @@ inline constexpr Index distillation_row_numbers = 3;
 template <class T>
 void distillation_loss(Cpu, const T* x, const T* t, const Index* labels, Index ignore_index, T inverse_temperature,
                        T* log_sums, T* soft, T* hard, Index n, Index classes) {
-  for_each_softmax_row(n, classes, [=](Index row) QDISTILL_ISA_BODY {
+  for_each_row(n, classes, [=](Index row) QDISTILL_ISA_BODY {
     const T *const xr = x + row * classes, *const tr = t + row * classes;
     const T k = inverse_temperature;
     const T mx = lane_max<T>(classes, [=](Index i) QDISTILL_ISA_BODY { return xr[i]; });
     const T mt = lane_max<T>(classes, [=](Index i) QDISTILL_ISA_BODY { return tr[i]; });
     const T sx = lane_sum<T>(classes, [=](Index i) QDISTILL_ISA_BODY { return exp_nonpositive((xr[i] - mx) * k); });
     const T st = lane_sum<T>(classes, [=](Index i) QDISTILL_ISA_BODY { return exp_nonpositive((tr[i] - mt) * k); });
-    const T log_sx = std::log(sx), log_st = std::log(st), share = T(1) / st, offset = log_sx - log_st;
+    const T log_sx = math::log(sx), log_st = math::log(st), share = T(1) / st, offset = log_sx - log_st;
     // log q - log p = ((t - mt) - (x - mx)) / T + offset; where q is 0 the term is 0.
     soft[row] = lane_sum<T>(classes, [=](Index i) QDISTILL_ISA_BODY {
       const T q = exp_nonpositive((tr[i] - mt) * k) * share;
@@ -31,7 +31,7 @@ void distillation_loss(Cpu, const T* x, const T* t, const Index* labels, Index i
     T log_s1 = 0;
     const Index label = labels ? labels[row] : ignore_index;
     if (labels) {
-      log_s1 = std::log(lane_sum<T>(classes, [=](Index i) QDISTILL_ISA_BODY { return exp_nonpositive(xr[i] - mx); }));
+      log_s1 = math::log(lane_sum<T>(classes, [=](Index i) QDISTILL_ISA_BODY { return exp_nonpositive(xr[i] - mx); }));
       hard[row] = label == ignore_index ? T(0) : log_s1 - (xr[label] - mx);
     } else {
       hard[row] = 0;
@@ -41,15 +41,15 @@ void distillation_loss(Cpu, const T* x, const T* t, const Index* labels, Index i
   });
 }
 
-/// dx_c (=|+=) dloss (soft_scale (p_c - q_c) + hard_scale (softmax(x)_c - [c = y])), the second part only where the label
-/// counts.
+/// dx_c (=|+=) dloss (soft_scale (p_c - q_c) + hard_scale (softmax(x)_c - [c = y])), the second part only where the
+/// label counts.
 template <class T>
 void distillation_loss_backward(Cpu, const T* x, const T* t, const Index* labels, Index ignore_index,
                                 T inverse_temperature, const T* log_sums, T soft_scale, T hard_scale, T* dx, Index n,
                                 Index classes, Write write) {
   with_write(write, [=](auto add) {
     constexpr bool Add = decltype(add)::value;
-    for_each_softmax_row(n, classes, [=](Index row) QDISTILL_ISA_BODY {
+    for_each_row(n, classes, [=](Index row) QDISTILL_ISA_BODY {
       const T *const xr = x + row * classes, *const tr = t + row * classes;
       const T* const keep = log_sums + row * distillation_row_numbers;
       const T k = inverse_temperature, l1 = keep[0], lx = keep[1], lt = keep[2];

@@ -1,11 +1,12 @@
-/// Dropout: element i is dropped when the stream's uniform number i is below p. The mask is a function of (seed, stream,
-/// i) and is computed anew in the backward pass, which is the same function applied to dy.
+/// Dropout: element i is dropped when the stream's uniform number i is below p. The mask is a function of (seed,
+/// stream, i) and is computed anew in the backward pass, which is the same function applied to dy.
 #pragma once
 
 #include "qdistill/core/device.hpp"
 #include "qdistill/core/memory.hpp"
 #include "qdistill/core/random.hpp"
 #include "qdistill/core/write.hpp"
+#include "qdistill/kernels/cpu/math.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
@@ -50,16 +51,15 @@ void dropout(Cpu, const T* x, T* y, Index n, RandomStream stream, std::uint32_t 
         const T* const from = x + b * batch;
         T* const to = y + b * batch;
         const Index count = n - b * batch < batch ? n - b * batch : batch;
-        T kept[batch];
-        QDISTILL_SIMD
-        for (Index i = 0; i < batch; ++i) kept[i] = (bits[i] >> 8) >= threshold ? scale : T(0);
-        // 0 * infinity would be NaN: a dropped value is 0 whatever it was.
-        if (write == Write::set) {
+        // A selection, not a product: a dropped value is 0 even if it was infinite.
+        if (count == batch && write == Write::set) {
           QDISTILL_SIMD
-          for (Index i = 0; i < count; ++i) to[i] = kept[i] == T(0) ? T(0) : from[i] * kept[i];
+          for (int i = 0; i < 64; ++i) to[i] = math::select((bits[i] >> 8) >= threshold, from[i] * scale, T(0));
         } else {
-          QDISTILL_SIMD
-          for (Index i = 0; i < count; ++i) to[i] += kept[i] == T(0) ? T(0) : from[i] * kept[i];
+          for (Index i = 0; i < count; ++i) {
+            const T kept = math::select((bits[i] >> 8) >= threshold, from[i] * scale, T(0));
+            to[i] = write == Write::set ? kept : to[i] + kept;
+          }
         }
       }
     });

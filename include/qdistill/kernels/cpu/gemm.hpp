@@ -1,6 +1,7 @@
 /// Matrix product C = epilogue(op(A) op(B)), single and batched, row-major.
 #pragma once
 
+#include "qdistill/core/compiled.hpp"
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/gemm_block.hpp"
 
@@ -24,7 +25,7 @@ void gemm_shared_rows(const TileSet<T>& tiles, Index M, Index N, const DepthSpli
   constexpr Index size = static_cast<Index>(sizeof(T));
   const Index height = std::min(M, std::max<Index>(448, shared_elements / std::max<Index>(1, depth.block)));
   const Index blocks = std::clamp<Index>(shared_elements / std::max<Index>(1, height * depth.block), 1, depth.blocks);
-  Workspace workspace(height * blocks * depth.block * size, panel_elements(tiles, depth, N) * size);
+  Workspace workspace(height * blocks * depth.block * size, panel_elements(tiles, depth, N) * size, 64);
   T* const packed = reinterpret_cast<T*>(workspace.shared());
   for (Index m0 = 0; m0 < M; m0 += height) {
     const RowSplit rows(std::min(height, M - m0), tiles.rows);
@@ -59,7 +60,7 @@ void gemm_shared_columns(const TileSet<T>& tiles, Index M, Index N, const DepthS
   const Index wanted = wanted_tasks(M, N, blocks * depth.block);
   const RowSplit runs(M, std::max(4 * tiles.rows, std::min(24 * tiles.rows, ceil_div(M, wanted))));
   const Index height = ceil_div(M, runs.tiles);
-  Workspace workspace(blocks * depth.block * panels * nr * size, height * depth.block * size);
+  Workspace workspace(blocks * depth.block * panels * nr * size, height * depth.block * size, runs.tiles);
   T* const packed = reinterpret_cast<T*>(workspace.shared());
   for (Index b0 = 0; b0 < depth.blocks; b0 += blocks) {
     const Index b1 = std::min(depth.blocks, b0 + blocks);
@@ -109,6 +110,7 @@ void gemm(Cpu, bool trans_a, bool trans_b, Index M, Index N, Index K, const T* A
           T* C, Index ldc, const Epilogue<T>& epilogue = {}) {
   using namespace detail;
   if (M <= 0 || N <= 0) return;
+  if (K <= 0) K = 0, A = B = C;  // not read, but a null pointer must not be moved
   const TileSet<T>& tiles = tile_set<T>();
   const DepthSplit depth(K, epilogue.relu && epilogue.write == Write::add);
   const MatrixRows<T> a{A, lda, trans_a};
@@ -125,7 +127,7 @@ void gemm_batched(Cpu cpu, bool trans_a, bool trans_b, Index batch, Index M, Ind
   using namespace detail;
   if (M <= 0 || N <= 0) return;
   const double work = static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(std::max<Index>(1, K));
-  if (batch < 4 || work > 8e6) {  // each product is split on its own
+  if (batch < 4 || work > 8e6 || K <= 0) {  // each product is split on its own
     for (Index i = 0; i < batch; ++i)
       gemm(cpu, trans_a, trans_b, M, N, K, A + i * stride_a, lda, B + i * stride_b, ldb, C + i * stride_c, ldc,
            epilogue);
@@ -134,8 +136,10 @@ void gemm_batched(Cpu cpu, bool trans_a, bool trans_b, Index batch, Index M, Ind
   const TileSet<T>& tiles = tile_set<T>();
   const DepthSplit depth(K, epilogue.relu && epilogue.write == Write::add);
   const RowSplit rows(M, tiles.rows);
-  Workspace workspace(0, (M * K + panel_elements(tiles, depth, N)) * static_cast<Index>(sizeof(T)));
-  parallel_for(batch, std::max<Index>(1, static_cast<Index>(250000 / work)), [&](Index begin, Index end) {
+  const Index grain = std::max<Index>(1, static_cast<Index>(250000 / work));
+  Workspace workspace(0, (M * K + panel_elements(tiles, depth, N)) * static_cast<Index>(sizeof(T)),
+                      ceil_div(batch, grain));
+  parallel_for(batch, grain, [&](Index begin, Index end) {
     const Workspace::Task task(workspace);
     T* const packed = reinterpret_cast<T*>(task.data());
     for (Index i = begin; i < end; ++i) {
@@ -147,5 +151,13 @@ void gemm_batched(Cpu cpu, bool trans_a, bool trans_b, Index batch, Index M, Ind
     }
   });
 }
+
+#if QDISTILL_COMPILED
+QDISTILL_EXTERN template void gemm<float>(Cpu, bool, bool, Index, Index, Index, const float*, Index, const float*,
+                                          Index, float*, Index, const Epilogue<float>&);
+QDISTILL_EXTERN template void gemm_batched<float>(Cpu, bool, bool, Index, Index, Index, Index, const float*, Index,
+                                                  Index, const float*, Index, Index, float*, Index, Index,
+                                                  const Epilogue<float>&);
+#endif
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -24,7 +24,7 @@ void take_rows(Cpu, Index outer, Index rows, Index inner, const Index* index, In
       const T* const from = x + (i / count * rows + index[i % count]) * inner;
       T* const to = y + i * inner;
       if (write == Write::set && scale == T(1)) {
-        for (Index j = 0; j < inner; ++j) to[j] = from[j];
+        std::memcpy(to, from, static_cast<std::size_t>(inner) * sizeof(T));
         continue;
       }
       with_isa([=]() QDISTILL_ISA_BODY {

@@ -26,11 +26,11 @@ void cross_entropy(Cpu, const T* x, const Index* labels, T* log_sum, T* loss, In
   if (classes == 0) return;
   const T uniform = w.smoothing / static_cast<T>(classes);
   if (inner == 1) {
-    for_each_softmax_row(outer, classes, [=](Index row) QDISTILL_ISA_BODY {
+    for_each_row(outer, classes, [=](Index row) QDISTILL_ISA_BODY {
       const T* const xr = x + row * classes;
       const T* const weight = w.weight;
       const RowLogSum<T> s = row_log_sum(xr, classes);
-      const T log_of_sum = std::log(s.sum), m = s.max;
+      const T log_of_sum = math::log(s.sum), m = s.max;
       log_sum[row] = m + log_of_sum;
       const Index label = labels[row];
       if (label == w.ignore_index) {
@@ -52,7 +52,8 @@ void cross_entropy(Cpu, const T* x, const Index* labels, T* log_sum, T* loss, In
     T max[softmax_columns], log_of_sum[softmax_columns], weighted[softmax_columns] = {};
     const T* const xb = x + o * classes * inner + first;
     column_log_sum(xb, classes, inner, columns, max, log_of_sum);
-    for (Index c = 0; c < columns; ++c) log_of_sum[c] = std::log(log_of_sum[c]);
+    QDISTILL_SIMD
+    for (Index c = 0; c < columns; ++c) log_of_sum[c] = math::log(log_of_sum[c]);
     if (uniform != T(0)) {
       for (Index k = 0; k < classes; ++k) {
         const T* const xr = xb + k * inner;
@@ -64,11 +65,10 @@ void cross_entropy(Cpu, const T* x, const Index* labels, T* log_sum, T* loss, In
     for (Index c = 0; c < columns; ++c) {
       const Index row = o * inner + first + c, label = labels[row];
       log_sum[row] = max[c] + log_of_sum[c];
-      loss[row] = label == w.ignore_index
-                      ? T(0)
-                      : (1 - w.smoothing) * (w.weight ? w.weight[label] : T(1)) *
-                                (log_of_sum[c] - (xb[label * inner + c] - max[c])) +
-                            uniform * (w.weight_sum * log_of_sum[c] - weighted[c]);
+      loss[row] = label == w.ignore_index ? T(0)
+                                          : (1 - w.smoothing) * (w.weight ? w.weight[label] : T(1)) *
+                                                    (log_of_sum[c] - (xb[label * inner + c] - max[c])) +
+                                                uniform * (w.weight_sum * log_of_sum[c] - weighted[c]);
     }
   });
 }
@@ -83,7 +83,7 @@ void cross_entropy_backward(Cpu, const T* x, const Index* labels, const T* log_s
   with_write(write, [=](auto add) {
     constexpr bool Add = decltype(add)::value;
     if (inner == 1) {
-      for_each_softmax_row(outer, classes, [=](Index row) QDISTILL_ISA_BODY {
+      for_each_row(outer, classes, [=](Index row) QDISTILL_ISA_BODY {
         const T* const xr = x + row * classes;
         T* const dxr = dx + row * classes;
         const T* const weight = w.weight;
@@ -97,8 +97,7 @@ void cross_entropy_backward(Cpu, const T* x, const Index* labels, const T* log_s
         const T of_p = g * (hard + uniform * w.weight_sum), of_w = g * uniform;
         if (weight) {
           QDISTILL_SIMD
-          for (Index c = 0; c < classes; ++c)
-            put<Add>(dxr[c], of_p * exp_nonpositive(xr[c] - ls) - of_w * weight[c]);
+          for (Index c = 0; c < classes; ++c) put<Add>(dxr[c], of_p * exp_nonpositive(xr[c] - ls) - of_w * weight[c]);
         } else {
           QDISTILL_SIMD
           for (Index c = 0; c < classes; ++c) put<Add>(dxr[c], of_p * exp_nonpositive(xr[c] - ls) - of_w);
@@ -115,8 +114,8 @@ void cross_entropy_backward(Cpu, const T* x, const Index* labels, const T* log_s
         ls[c] = log_sum[row];
         const bool ignored = label == w.ignore_index;
         const T g = ignored ? T(0) : scale * dloss[per_row ? row : 0];
-        of_p[c] = ignored ? T(0) : g * ((1 - w.smoothing) * (w.weight ? w.weight[label] : T(1)) +
-                                        uniform * w.weight_sum);
+        of_p[c] =
+            ignored ? T(0) : g * ((1 - w.smoothing) * (w.weight ? w.weight[label] : T(1)) + uniform * w.weight_sum);
         of_w[c] = g * uniform;
       }
       for (Index k = 0; k < classes; ++k) {
@@ -124,14 +123,13 @@ void cross_entropy_backward(Cpu, const T* x, const Index* labels, const T* log_s
         T* const dxr = dx + at + k * inner;
         const T wk = w.weight ? w.weight[k] : T(1);
         QDISTILL_SIMD
-        for (Index c = 0; c < columns; ++c)
-          put<Add>(dxr[c], of_p[c] * exp_nonpositive(xr[c] - ls[c]) - of_w[c] * wk);
+        for (Index c = 0; c < columns; ++c) put<Add>(dxr[c], of_p[c] * exp_nonpositive(xr[c] - ls[c]) - of_w[c] * wk);
       }
       for (Index c = 0; c < columns; ++c) {
         const Index row = o * inner + first + c, label = labels[row];
         if (label == w.ignore_index) continue;
-        dx[at + label * inner + c] -= scale * dloss[per_row ? row : 0] * (1 - w.smoothing) *
-                                      (w.weight ? w.weight[label] : T(1));
+        dx[at + label * inner + c] -=
+            scale * dloss[per_row ? row : 0] * (1 - w.smoothing) * (w.weight ? w.weight[label] : T(1));
       }
     });
   });
@@ -143,9 +141,9 @@ void nll(Cpu, const T* x, const Index* labels, T* loss, Index outer, Index class
   parallel_for(outer * inner, memory_grain, [=](Index begin, Index end) {
     for (Index row = begin; row < end; ++row) {
       const Index label = labels[row];
-      loss[row] = label == w.ignore_index ? T(0)
-                                          : -(w.weight ? w.weight[label] : T(1)) *
-                                                x[(row / inner * classes + label) * inner + row % inner];
+      loss[row] = label == w.ignore_index
+                      ? T(0)
+                      : -(w.weight ? w.weight[label] : T(1)) * x[(row / inner * classes + label) * inner + row % inner];
     }
   });
 }

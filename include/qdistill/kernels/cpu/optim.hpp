@@ -2,17 +2,19 @@
 /// splits the work). Numbers that depend on the step (bias corrections) come ready-made.
 #pragma once
 
-#include <bit>
-
-#include "qdistill/kernels/cpu/losses_reduce.hpp"
+#include "qdistill/core/device.hpp"
+#include "qdistill/kernels/cpu/math.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
 /// sqrt(x) for x >= 0 to about one unit in the last place; without errno, so that loops vectorise.
 QDISTILL_INLINE float sqrt_nonnegative(float x) {
-  const float v = x < 3e38f ? x : 3e38f;
+  const float v = math::select(x < 3e38f, x, 3e38f);
+  const float h = 0.5f * v;
   float r = std::bit_cast<float>(0x5F3759DFu - (std::bit_cast<std::uint32_t>(v) >> 1));
-  for (int i = 0; i < 3; ++i) r = r * (1.5f - 0.5f * (v * r) * r);  // Newton's iteration for 1 / sqrt(v)
+  r = r * (1.5f - (h * r) * r);  // Newton's iteration for 1 / sqrt(v)
+  r = r * (1.5f - (h * r) * r);
+  r = r * (1.5f - (h * r) * r);
   const float s = v * r;
   return s + 0.5f * r * (v - s * s);
 }
@@ -63,19 +65,23 @@ struct AdamNumbers {
 template <class T>
 void adam_step(Cpu, T* w, const T* g, T* m, T* v, T* most, Index n, AdamNumbers<T> k) {
   with_isa([=]() QDISTILL_ISA_BODY {
-    QDISTILL_SIMD
-    for (Index i = 0; i < n; ++i) {
-      const T d = g[i] + k.weight_decay * w[i];
-      const T a = k.beta1 * m[i] + k.one_minus_beta1 * d, b = k.beta2 * v[i] + k.one_minus_beta2 * d * d;
-      m[i] = a, v[i] = b;
-      if (!most) w[i] = k.shrink * w[i] - k.step_size * a / (sqrt_nonnegative(b) * k.inverse_sqrt_c2 + k.eps);
-    }
-    if (!most) return;
-    QDISTILL_SIMD
-    for (Index i = 0; i < n; ++i) {
-      const T b = most[i] > v[i] ? most[i] : v[i];
-      most[i] = b;
-      w[i] = k.shrink * w[i] - k.step_size * m[i] / (sqrt_nonnegative(b) * k.inverse_sqrt_c2 + k.eps);
+    if (!most) {
+      QDISTILL_SIMD
+      for (Index i = 0; i < n; ++i) {
+        const T d = g[i] + k.weight_decay * w[i];
+        const T a = k.beta1 * m[i] + k.one_minus_beta1 * d, b = k.beta2 * v[i] + k.one_minus_beta2 * d * d;
+        m[i] = a, v[i] = b;
+        w[i] = k.shrink * w[i] - k.step_size * a / (sqrt_nonnegative(b) * k.inverse_sqrt_c2 + k.eps);
+      }
+    } else {
+      QDISTILL_SIMD
+      for (Index i = 0; i < n; ++i) {
+        const T d = g[i] + k.weight_decay * w[i];
+        const T a = k.beta1 * m[i] + k.one_minus_beta1 * d, b = k.beta2 * v[i] + k.one_minus_beta2 * d * d;
+        const T c = most[i] > b ? most[i] : b;
+        m[i] = a, v[i] = b, most[i] = c;
+        w[i] = k.shrink * w[i] - k.step_size * a / (sqrt_nonnegative(c) * k.inverse_sqrt_c2 + k.eps);
+      }
     }
   });
 }

@@ -33,12 +33,18 @@ struct BinGrid {
 template <class T>
 void average_pool(Cpu, const BinGrid& g, const T* x, T* y) {
   if (g.out_h * g.out_w == 0) return;
+  bool pairs = true;  // bins of two columns, side by side
+  for (Index j = 0; j < g.out_w; ++j) pairs = pairs && g.cols[j].begin == 2 * j && g.cols[j].end == 2 * j + 2;
   parallel_for(g.planes, g.planes_at_once(), [&](Index begin, Index end) {
     Tensor<T> buffer = Tensor<T>::empty({g.w});
     T* const sum = buffer.data();
+    Tensor<T> factors = Tensor<T>::empty({g.out_w});
+    T* const scale = factors.data();
     for (Index p = begin; p < end; ++p)
       for (Index i = 0; i < g.out_h; ++i) {
         const Bin rows = g.rows[i];
+        if ((p == begin && i == 0) || (i > 0 ? g.rows[i - 1].count : g.rows[g.out_h - 1].count) != rows.count)
+          for (Index j = 0; j < g.out_w; ++j) scale[j] = static_cast<T>(g.scale(i, j));
         const T* const plane = x + p * g.h * g.w;
         with_isa([&]() QDISTILL_ISA_BODY {
           QDISTILL_SIMD
@@ -50,10 +56,17 @@ void average_pool(Cpu, const BinGrid& g, const T* x, T* y) {
           }
         });
         T* const to = y + (p * g.out_h + i) * g.out_w;
+        if (pairs) {
+          with_isa([&]() QDISTILL_ISA_BODY {
+            QDISTILL_SIMD
+            for (Index j = 0; j < g.out_w; ++j) to[j] = (sum[2 * j] + sum[2 * j + 1]) * scale[j];
+          });
+          continue;
+        }
         for (Index j = 0; j < g.out_w; ++j) {
           double total = 0;
           for (Index c = g.cols[j].begin; c < g.cols[j].end; ++c) total += static_cast<double>(sum[c]);
-          to[j] = static_cast<T>(total * g.scale(i, j));
+          to[j] = static_cast<T>(total) * scale[j];
         }
       }
   });
@@ -65,14 +78,18 @@ void average_pool_backward(Cpu, const BinGrid& g, const T* dy, T* dx, Write writ
   parallel_for(g.planes, g.planes_at_once(), [&](Index begin, Index end) {
     Tensor<T> buffer = Tensor<T>::empty({g.w});
     T* const share = buffer.data();
+    Tensor<T> factors = Tensor<T>::empty({g.out_w});
+    T* const scale = factors.data();
     for (Index p = begin; p < end; ++p) {
       T* const plane = dx + p * g.h * g.w;
       if (write == Write::set) std::fill(plane, plane + g.h * g.w, T(0));
       for (Index i = 0; i < g.out_h; ++i) {
         const T* const from = dy + (p * g.out_h + i) * g.out_w;
+        if ((p == begin && i == 0) || (i > 0 ? g.rows[i - 1].count : g.rows[g.out_h - 1].count) != g.rows[i].count)
+          for (Index j = 0; j < g.out_w; ++j) scale[j] = static_cast<T>(g.scale(i, j));
         std::fill(share, share + g.w, T(0));
         for (Index j = 0; j < g.out_w; ++j) {
-          const T v = static_cast<T>(static_cast<double>(from[j]) * g.scale(i, j));
+          const T v = from[j] * scale[j];
           for (Index c = g.cols[j].begin; c < g.cols[j].end; ++c) share[c] += v;
         }
         with_isa([&]() QDISTILL_ISA_BODY {

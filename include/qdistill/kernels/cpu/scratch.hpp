@@ -5,8 +5,8 @@
 /// not depend on which worker happens to take which chunk.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-#include <memory>
 #include <new>
 #include <thread>
 
@@ -45,9 +45,10 @@ class ScratchBuffer {
 /// per thread at a time: kernels that use it do not call each other.
 class Workspace {
  public:
-  /// `shared_bytes` for all, `task_bytes` for each task that runs at the same time.
-  Workspace(Index shared_bytes, Index task_bytes)
-      : stride_(round_up(task_bytes)), slots_(num_threads() < max_slots ? num_threads() : max_slots) {
+  /// `shared_bytes` for all, `task_bytes` for each of at most `tasks` tasks that runs at the same time.
+  Workspace(Index shared_bytes, Index task_bytes, Index tasks)
+      : stride_(round_up(task_bytes)), slots_(static_cast<int>(std::min<Index>({num_threads(), tasks, max_slots}))) {
+    if (slots_ < 1) slots_ = 1;
     thread_local ScratchBuffer buffer;
     shared_ = buffer.reserve(round_up(shared_bytes) + stride_ * slots_);
     tasks_ = shared_ + round_up(shared_bytes);
@@ -75,7 +76,7 @@ class Workspace {
   static constexpr Index round_up(Index bytes) noexcept { return (bytes + 63) / 64 * 64; }
 
  private:
-  static constexpr int max_slots = 1024;
+  static constexpr Index max_slots = 1024;
 
   int acquire() noexcept {
     for (;;) {

@@ -11,17 +11,6 @@ namespace qdistill::inline QDISTILL_ABI::kernels {
 /// Columns that are worked on together when inner > 1.
 inline constexpr Index softmax_columns = 64;
 
-/// Calls f(offset of the row's first element) for all rows of outer x n (inner == 1), or
-/// f(offset of the block's first element, columns in the block) for blocks of columns, in parallel.
-template <class F>
-void for_each_softmax_row(Index outer, Index n, F f) {
-  const Index grain = n >= memory_grain / 4 ? 1 : memory_grain / 4 / (n > 0 ? n : 1);
-  parallel_for(outer, grain, [=](Index begin, Index end) {
-    with_isa([=]() QDISTILL_ISA_BODY {
-      for (Index row = begin; row < end; ++row) f(row);
-    });
-  });
-}
 /// f(o, first column, columns): block of columns of slice o.
 template <class F>
 void for_each_softmax_block(Index outer, Index n, Index inner, F f) {
@@ -70,7 +59,7 @@ template <class T>
 void softmax(Cpu, const T* x, T* y, Index outer, Index n, Index inner) {
   if (n == 0) return;
   if (inner == 1) {
-    for_each_softmax_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
+    for_each_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
       const T* const xr = x + row * n;
       T* const yr = y + row * n;
       const T m = lane_max<T>(n, [=](Index i) QDISTILL_ISA_BODY { return xr[i]; });
@@ -102,11 +91,11 @@ template <class T>
 void log_softmax(Cpu, const T* x, T* y, Index outer, Index n, Index inner) {
   if (n == 0) return;
   if (inner == 1) {
-    for_each_softmax_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
+    for_each_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
       const T* const xr = x + row * n;
       T* const yr = y + row * n;
       const RowLogSum<T> s = row_log_sum(xr, n);
-      const T log_sum = std::log(s.sum);
+      const T log_sum = math::log(s.sum);
       QDISTILL_SIMD
       for (Index i = 0; i < n; ++i) yr[i] = (xr[i] - s.max) - log_sum;
     });
@@ -117,7 +106,8 @@ void log_softmax(Cpu, const T* x, T* y, Index outer, Index n, Index inner) {
     const T* const xb = x + o * n * inner + first;
     T* const yb = y + o * n * inner + first;
     column_log_sum(xb, n, inner, columns, max, log_sum);
-    for (Index c = 0; c < columns; ++c) log_sum[c] = std::log(log_sum[c]);
+    QDISTILL_SIMD
+    for (Index c = 0; c < columns; ++c) log_sum[c] = math::log(log_sum[c]);
     for (Index k = 0; k < n; ++k) {
       const T* const from = xb + k * inner;
       T* const to = yb + k * inner;
@@ -133,7 +123,7 @@ void softmax_backward(Cpu, const T* y, const T* dy, T* dx, Index outer, Index n,
   with_write(write, [=](auto add) {
     constexpr bool Add = decltype(add)::value;
     if (inner == 1) {
-      for_each_softmax_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
+      for_each_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
         const T *const yr = y + row * n, *const dyr = dy + row * n;
         T* const dxr = dx + row * n;
         const T dot = lane_sum<T>(n, [=](Index i) QDISTILL_ISA_BODY { return yr[i] * dyr[i]; });
@@ -166,7 +156,7 @@ void log_softmax_backward(Cpu, const T* y, const T* dy, T* dx, Index outer, Inde
   with_write(write, [=](auto add) {
     constexpr bool Add = decltype(add)::value;
     if (inner == 1) {
-      for_each_softmax_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
+      for_each_row(outer, n, [=](Index row) QDISTILL_ISA_BODY {
         const T *const yr = y + row * n, *const dyr = dy + row * n;
         T* const dxr = dx + row * n;
         const T sum = lane_sum<T>(n, [=](Index i) QDISTILL_ISA_BODY { return dyr[i]; });

@@ -7,7 +7,7 @@
 ///
 /// A scale below 1e-10 becomes 1, so that a constant bucket comes back exactly. Each bucket is read once from memory
 /// (its range and its rounding both work in L1) and written once. The formula itself is in
-/// encoding/uniform_formula.hpp, shared with every decoder.
+/// kernels/cpu/uniform_formula.hpp, shared with every decoder.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,7 @@
 #include "qdistill/core/memory.hpp"
 #include "qdistill/core/random.hpp"
 #include "qdistill/core/write.hpp"
-#include "qdistill/encoding/encoding.hpp"
+#include "qdistill/kernels/cpu/uniform_formula.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
@@ -163,7 +163,7 @@ void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, cons
       with_isa([&]() QDISTILL_ISA_BODY { detail::bucket_scale(v, n, 0, rule, alpha, beta); });
     } else {
       constexpr Index parts = 64;
-      T low[parts], high[parts];
+      T low[parts] = {}, high[parts] = {};
       const Index part = (n + parts - 1) / parts;
       const Index count = (n + part - 1) / part;
       parallel_for(count, 1, [&](Index begin, Index end) {
@@ -172,7 +172,7 @@ void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, cons
             detail::range_of(v + c * part, (c + 1) * part < n ? part : n - c * part, low[c], high[c]);
         });
       });
-      T ends[2 * parts];
+      T ends[2 * parts] = {};
       for (Index c = 0; c < count; ++c) ends[2 * c] = low[c], ends[2 * c + 1] = high[c];
       detail::bucket_scale(ends, 2 * count, 0, rule, alpha, beta);
     }
