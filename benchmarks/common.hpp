@@ -46,14 +46,14 @@ void add_case(const std::string& name, Body body, benchmark::TimeUnit unit = ben
   const int all = static_cast<int>(std::thread::hardware_concurrency());
   std::vector<int> counts{1, 2};
   if (all > 2) counts.push_back(all);
-  for (const int threads : counts)
-    benchmark::RegisterBenchmark((name + "/threads:" + std::to_string(threads)).c_str(), [body, threads](
-                                                                                             benchmark::State& state) {
+  for (const int threads : counts) {
+    const auto run = [body, threads](benchmark::State& state) {
       set_num_threads(threads);
       body(state);
       release_cached_memory();
-    })->Unit(unit);
-}
+    };
+    benchmark::RegisterBenchmark((name + "/threads:" + std::to_string(threads)).c_str(), run)->Unit(unit);
+  }
 }
 
 /// Runs what was registered.

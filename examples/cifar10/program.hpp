@@ -19,10 +19,10 @@ struct Interrupted {};
 
 /// One line of the table.
 struct Row {
-  std::string name;     ///< "student, distilled, PM 2 bits, bucket 256"
-  std::string file;     ///< packed file in the run's folder
-  std::string kind;     ///< "full precision", "PM, bucket 256", "PM, no buckets", "QD", "quantized, labels"
-  double accuracy = 0;  ///< on the test set
+  std::string name = {};  ///< "student, distilled, PM 2 bits, bucket 256"
+  std::string file = {};  ///< packed file in the run's folder
+  std::string kind = {};  ///< "full precision", "PM, bucket 256", "PM, no buckets", "QD", "quantized, labels"
+  double accuracy = 0;    ///< on the test set
   Index bytes_plain = 0, bytes_huffman = 0;
   double bits_per_weight = 0;  ///< of the Huffman-coded file
   double ratio = 0;            ///< teacher's plain bytes / Huffman bytes

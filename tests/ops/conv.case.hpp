@@ -33,9 +33,8 @@ inline std::vector<double> conv2d_reference(const Args<double>& a, Conv2dOptions
   return y;
 }
 
-inline const std::vector<std::vector<Shape>> conv2d_shapes = {{{2, 2, 4, 5}, {3, 2, 3, 3}, {3}},
-                                                              {{1, 1, 3, 3}, {2, 1, 3, 3}, {2}},
-                                                              {{0, 2, 4, 4}, {2, 2, 3, 3}, {2}}};
+inline const std::vector<std::vector<Shape>> conv2d_shapes = {
+    {{2, 2, 4, 5}, {3, 2, 3, 3}, {3}}, {{1, 1, 3, 3}, {2, 1, 3, 3}, {2}}, {{0, 2, 4, 4}, {2, 2, 3, 3}, {2}}};
 inline const std::vector<std::vector<Shape>> conv2d_more_shapes = {
     {{3, 5, 17, 19}, {7, 5, 3, 3}, {7}}, {{2, 16, 9, 8}, {33, 16, 5, 4}, {33}}, {{1, 3, 32, 32}, {20, 3, 5, 5}, {20}}};
 inline constexpr double conv2d_bench_flops = 2.0 * 8 * 50 * 14 * 15 * 31 * 9;
@@ -46,22 +45,42 @@ inline const bool conv2d_registered = op_case(
      .shapes = conv2d_shapes,
      .tolerance = 1e-5,
      .wrong =
-         {{[] { conv2d(Tensor<float>::ones({2, 3, 8, 8}), Tensor<float>::ones({4, 2, 3, 3})); },
-           "[conv2d] got input [2, 3, 8, 8], weight [4, 2, 3, 3] and groups 1, expected (N, C, ...) and (O, C / groups"},
-          {[] { conv2d(Tensor<float>::ones({8, 8}), Tensor<float>::ones({4, 2, 3, 3})); }, "[conv2d] got input [8, 8]"},
-          {[] { conv2d(Tensor<float>::ones({1, 2, 2, 8}), Tensor<float>::ones({4, 2, 3, 3})); },
+         {{[] {
+             conv2d(Tensor<float>::ones({2, 3, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}));
+           },
+           "[conv2d] got input [2, 3, 8, 8], weight [4, 2, 3, 3] and groups 1, expected (N, C, ...) and (O, C / "
+           "groups"},
+          {[] {
+             conv2d(Tensor<float>::ones({8, 8}), Tensor<float>::ones({4, 2, 3, 3}));
+           },
+           "[conv2d] got input [8, 8]"},
+          {[] {
+             conv2d(Tensor<float>::ones({1, 2, 2, 8}), Tensor<float>::ones({4, 2, 3, 3}));
+           },
            "expected a kernel that fits into the padded input"},
-          {[] { conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.stride = 0}); },
+          {[] {
+             conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.stride = 0});
+           },
            "[conv2d] got stride [0, 0], expected at least 1"},
-          {[] { conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.padding = {1, -1}}); },
+          {[] {
+             conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.padding = {1, -1}});
+           },
            "[conv2d] got padding [1, -1], expected at least 0"},
-          {[] { conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.dilation = 0}); },
+          {[] {
+             conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.dilation = 0});
+           },
            "[conv2d] got dilation [0, 0], expected at least 1"},
-          {[] { conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.groups = 3}); },
+          {[] {
+             conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.groups = 3});
+           },
            "[conv2d] got groups 3"},
-          {[] { conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.groups = 0}); },
+          {[] {
+             conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}), {.groups = 0});
+           },
            "[conv2d] got groups 0"},
-          {[] { conv2d(Tensor<float>::ones({1, 0, 8, 8}), Tensor<float>::ones({4, 0, 3, 3})); },
+          {[] {
+             conv2d(Tensor<float>::ones({1, 0, 8, 8}), Tensor<float>::ones({4, 0, 3, 3}));
+           },
            "expected channels and a kernel of at least 1"},
           {[] {
              conv2d(Tensor<float>::ones({1, 2, 8, 8}), Tensor<float>::ones({4, 2, 3, 3}),
@@ -79,51 +98,56 @@ inline const bool conv2d_registered = op_case(
     [](const auto& a) { return conv2d(a[0], a[1], a[2], {.padding = 1}); },
     [](const Args<double>& a) { return conv2d_reference(a, {.padding = 1}); });
 
-inline const bool conv2d_relu_registered =
-    op_case({.name = "conv2d_relu",
-             .shapes = conv2d_shapes,
-             .tolerance = 1e-5,
-             .wrong = {{[] { conv2d_relu(Tensor<float>::ones({8, 8}), Tensor<float>::ones({4, 2, 3, 3})); },
-                        "[conv2d_relu] got input [8, 8]"}},
-             .bench_shapes = {{8, 31, 14, 15}, {50, 31, 3, 3}, {50}},
-             .flops = conv2d_bench_flops,
-             .bytes = conv2d_bench_bytes,
-             .more_shapes = conv2d_more_shapes},
-            [](const auto& a) { return conv2d_relu(a[0], a[1], a[2], {.padding = 1}); },
-            [](const Args<double>& a) { return conv2d_reference(a, {.padding = 1}, true); });
+inline const bool conv2d_relu_registered = op_case(
+    {.name = "conv2d_relu",
+     .shapes = conv2d_shapes,
+     .tolerance = 1e-5,
+     .wrong = {{[] {
+                  conv2d_relu(Tensor<float>::ones({8, 8}), Tensor<float>::ones({4, 2, 3, 3}));
+                },
+                "[conv2d_relu] got input [8, 8]"}},
+     .bench_shapes = {{8, 31, 14, 15}, {50, 31, 3, 3}, {50}},
+     .flops = conv2d_bench_flops,
+     .bytes = conv2d_bench_bytes,
+     .more_shapes = conv2d_more_shapes},
+    [](const auto& a) { return conv2d_relu(a[0], a[1], a[2], {.padding = 1}); },
+    [](const Args<double>& a) { return conv2d_reference(a, {.padding = 1}, true); });
 
 inline constexpr Conv2dOptions conv2d_odd_options = {
     .stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 2};
-inline const bool conv2d_odd_registered =
-    op_case({.name = "conv2d with stride, dilation and groups",
-             .shapes = {{{2, 4, 5, 6}, {2, 2, 2, 3}, {2}}, {{1, 2, 4, 5}, {4, 1, 3, 2}, {4}}},
-             .tolerance = 1e-5,
-             .bench_shapes = {{6, 24, 19, 21}, {26, 12, 3, 3}, {26}},
-             .flops = 2.0 * 6 * 26 * 10 * 21 * 12 * 9,
-             .bytes = 4.0 * (6 * 24 * 19 * 21 + 6 * 26 * 10 * 21 + 26 * 12 * 9),
-             .more_shapes = {{{3, 6, 17, 18}, {8, 3, 3, 5}, {8}}}},
-            [](const auto& a) { return conv2d(a[0], a[1], a[2], conv2d_odd_options); },
-            [](const Args<double>& a) { return conv2d_reference(a, conv2d_odd_options); });
+inline const bool conv2d_odd_registered = op_case(
+    {.name = "conv2d with stride, dilation and groups",
+     .shapes = {{{2, 4, 5, 6}, {2, 2, 2, 3}, {2}}, {{1, 2, 4, 5}, {4, 1, 3, 2}, {4}}},
+     .tolerance = 1e-5,
+     .bench_shapes = {{6, 24, 19, 21}, {26, 12, 3, 3}, {26}},
+     .flops = 2.0 * 6 * 26 * 10 * 21 * 12 * 9,
+     .bytes = 4.0 * (6 * 24 * 19 * 21 + 6 * 26 * 10 * 21 + 26 * 12 * 9),
+     .more_shapes = {{{3, 6, 17, 18}, {8, 3, 3, 5}, {8}}}},
+    [](const auto& a) { return conv2d(a[0], a[1], a[2], conv2d_odd_options); },
+    [](const Args<double>& a) { return conv2d_reference(a, conv2d_odd_options); });
 
-inline const bool conv2d_no_bias_registered =
-    op_case({.name = "conv2d without bias and batch dim", .shapes = {{{2, 4, 5}, {3, 2, 3, 3}}}},
-            [](const auto& a) {
-              return conv2d(a[0], a[1], {.padding = 1});
-            },
-            [](const Args<double>& a) {
-              return conv2d_reference({a[0].window({1, a[0].shape()[0], a[0].shape()[1], a[0].shape()[2]},
-                                                   {0, a[0].strides()[0], a[0].strides()[1], a[0].strides()[2]}, 0),
-                                       a[1]},
-                                      {.padding = 1});
-            });
+inline const bool conv2d_no_bias_registered = op_case(
+    {.name = "conv2d without bias and batch dim", .shapes = {{{2, 4, 5}, {3, 2, 3, 3}}}},
+    [](const auto& a) { return conv2d(a[0], a[1], {.padding = 1}); },
+    [](const Args<double>& a) {
+      return conv2d_reference({a[0].window({1, a[0].shape()[0], a[0].shape()[1], a[0].shape()[2]},
+                                           {0, a[0].strides()[0], a[0].strides()[1], a[0].strides()[2]}, 0),
+                               a[1]},
+                              {.padding = 1});
+    });
 
 inline const bool conv1d_registered = op_case(
     {.name = "conv1d",
      .shapes = {{{2, 2, 7}, {3, 2, 3}, {3}}, {{2, 5}, {1, 2, 2}, {1}}},
      .tolerance = 1e-5,
-     .wrong = {{[] { conv1d(Tensor<float>::ones({3, 8}), Tensor<float>::ones({4, 2, 3})); },
+     .wrong = {{[] {
+                  conv1d(Tensor<float>::ones({3, 8}), Tensor<float>::ones({4, 2, 3}));
+                },
                 "[conv1d] got input [3, 8], weight [4, 2, 3] and groups 1"},
-               {[] { conv1d(Tensor<float>::ones({2, 8}), Tensor<float>::ones({4, 2, 3, 1})); }, "[conv1d] got input"}},
+               {[] {
+                  conv1d(Tensor<float>::ones({2, 8}), Tensor<float>::ones({4, 2, 3, 1}));
+                },
+                "[conv1d] got input"}},
      .bench_shapes = {{9, 24, 130}, {50, 24, 5}, {50}},
      .flops = 2.0 * 9 * 50 * 64 * 24 * 5,
      .bytes = 4.0 * (9 * 24 * 130 + 9 * 50 * 64 + 50 * 24 * 5),
@@ -132,8 +156,8 @@ inline const bool conv1d_registered = op_case(
     [](const Args<double>& a) {
       const bool batched = a[0].rank() == 3;
       const Tensor<double> x = a[0].clone(), w = a[1].clone();
-      const Shape xs = batched ? Shape{x.shape()[0], x.shape()[1], 1, x.shape()[2]}
-                               : Shape{1, x.shape()[0], 1, x.shape()[1]};
+      const Shape xs =
+          batched ? Shape{x.shape()[0], x.shape()[1], 1, x.shape()[2]} : Shape{1, x.shape()[0], 1, x.shape()[1]};
       const Shape ws{w.shape()[0], w.shape()[1], 1, w.shape()[2]};
       return conv2d_reference({x.window(xs, row_major(xs), 0), w.window(ws, row_major(ws), 0), a[2]},
                               {.stride = {1, 2}, .padding = {0, 1}});

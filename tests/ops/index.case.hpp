@@ -16,20 +16,30 @@ inline Tensor<Index> some_indices(const Shape& shape, Index size) {
 }
 
 /// The index of the gather case: as many rows, one column less, three positions along dim 1.
-inline Tensor<Index> gather_index(const Shape& x) {
-  return some_indices({x[0], 3, x[2] - 1}, x[1]);
-}
+inline Tensor<Index> gather_index(const Shape& x) { return some_indices({x[0], 3, x[2] - 1}, x[1]); }
 inline const bool gather_registered = op_case(
     {.name = "gather",
      .shapes = {{{2, 4, 3}}, {{1, 1, 2}}, {{0, 2, 3}}, {{2, 5, 1}}},
-     .wrong = {{[] { gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2, 1}, 3)); },
+     .wrong = {{[] {
+                  gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2, 1}, 3));
+                },
                 "[gather] got index 3 at position 0, expected it in [0, 3)"},
-               {[] { gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2, 1}, -1)); },
+               {[] {
+                  gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2, 1}, -1));
+                },
                 "[gather] got index -1 at position 0"},
-               {[] { gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({3, 1}, 0)); },
+               {[] {
+                  gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({3, 1}, 0));
+                },
                 "[gather] got index [3, 1] for [2, 3]"},
-               {[] { gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2}, 0)); }, "[gather] got index [2]"},
-               {[] { gather(Tensor<float>::ones({2, 3}), 2, Tensor<Index>::full({2, 1}, 0)); }, "[gather] got dim 2"}},
+               {[] {
+                  gather(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2}, 0));
+                },
+                "[gather] got index [2]"},
+               {[] {
+                  gather(Tensor<float>::ones({2, 3}), 2, Tensor<Index>::full({2, 1}, 0));
+                },
+                "[gather] got dim 2"}},
      .bench_shapes = {{61, 50, 2001}},
      .bytes = (4.0 + 8 + 4) * 61 * 3 * 2000},
     [](const auto& a) { return gather(a[0], 1, gather_index(a[0].shape())); },
@@ -44,7 +54,9 @@ inline const bool gather_registered = op_case(
 
 inline const bool gather_rows_registered = op_case(
     {.name = "gather along dim 0", .shapes = {{{4, 3}}, {{1, 5}}}, .bench_shapes = {{50, 3001}}, .bytes = 16.0 * 90000},
-    [](const auto& a) { return gather(a[0], 0, some_indices({30, a[0].shape()[1]}, a[0].shape()[0])); },
+    [](const auto& a) {
+      return gather(a[0], 0, some_indices({30, a[0].shape()[1]}, a[0].shape()[0]));
+    },
     [](const Args<double>& a) {
       const Tensor<Index> index = some_indices({30, a[0].shape()[1]}, a[0].shape()[0]);
       std::vector<double> y;
@@ -56,13 +68,21 @@ inline const bool gather_rows_registered = op_case(
 inline const bool index_select_registered = op_case(
     {.name = "index_select",
      .shapes = {{{2, 4, 3}}, {{1, 1, 2}}, {{0, 2, 3}}, {{2, 5, 0}}},
-     .wrong = {{[] { index_select(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::from({0, 1, 3})); },
+     .wrong = {{[] {
+                  index_select(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::from({0, 1, 3}));
+                },
                 "[index_select] got index 3 at position 2, expected it in [0, 3)"},
-               {[] { index_select(Tensor<float>::ones({2, 0}), 1, Tensor<Index>::from({0})); },
+               {[] {
+                  index_select(Tensor<float>::ones({2, 0}), 1, Tensor<Index>::from({0}));
+                },
                 "[index_select] got index 0 at position 0, expected it in [0, 0)"},
-               {[] { index_select(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2, 1}, 0)); },
+               {[] {
+                  index_select(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::full({2, 1}, 0));
+                },
                 "[index_select] got index [2, 1], expected one dim"},
-               {[] { index_select(Tensor<float>::ones({}), 0, Tensor<Index>::from({0, 0})); },
+               {[] {
+                  index_select(Tensor<float>::ones({}), 0, Tensor<Index>::from({0, 0}));
+                },
                 "[index_select] got 2 indices for a scalar"}},
      .bench_shapes = {{61, 50, 301}},
      .bytes = 8.0 * 61 * 9 * 301},
@@ -87,7 +107,9 @@ inline const bool index_add_registered = op_case(
                   index_add(Tensor<float>::ones({2, 3}), 1, Tensor<Index>::from({0, 1}), Tensor<float>::ones({2, 3}));
                 },
                 "[index_add] got source [2, 3] for [2, 3] and 2 indices, expected [2, 2]"},
-               {[] { index_add(Tensor<float>::ones({}), 0, Tensor<Index>::from({0, 0}), Tensor<float>::ones({})); },
+               {[] {
+                  index_add(Tensor<float>::ones({}), 0, Tensor<Index>::from({0, 0}), Tensor<float>::ones({}));
+                },
                 "[index_add] got source [] for [] and 2 indices"}},
      .bench_shapes = {{17, 50, 301}, {17, 90, 301}},
      .bytes = 4.0 * 17 * 301 * (2 * 50 + 3 * 90)},
@@ -107,15 +129,21 @@ inline const bool index_add_registered = op_case(
 inline const bool embedding_registered = op_case(
     {.name = "embedding",
      .shapes = {{{4, 3}}, {{1, 2}}, {{3, 0}}},
-     .wrong = {{[] { embedding(Tensor<float>::ones({2, 3}), Tensor<Index>::from({0, 2})); },
+     .wrong = {{[] {
+                  embedding(Tensor<float>::ones({2, 3}), Tensor<Index>::from({0, 2}));
+                },
                 "[embedding] got index 2 at position 1, expected it in [0, 2)"},
                {[] { embedding(Tensor<float>::ones({2}), Tensor<Index>::from({0})); },
                 "[embedding] got weight [2], expected (V, D)"},
-               {[] { embedding(Tensor<float>::ones({2, 3}), Tensor<Index>::from({0}), 2); },
+               {[] {
+                  embedding(Tensor<float>::ones({2, 3}), Tensor<Index>::from({0}), 2);
+                },
                 "[embedding] got padding_idx 2, expected it in [-2, 2)"}},
      .bench_shapes = {{300, 513}},
      .bytes = 8.0 * 70 * 513},
-    [](const auto& a) { return embedding(a[0], some_indices({7, 10}, a[0].shape()[0])); },
+    [](const auto& a) {
+      return embedding(a[0], some_indices({7, 10}, a[0].shape()[0]));
+    },
     [](const Args<double>& a) {
       std::vector<double> y;
       for (const Index i : some_indices({7, 10}, a[0].shape()[0]).to_vector())

@@ -21,11 +21,22 @@ inline std::vector<double> joined_reference(const Args<double>& a, Index outer) 
 inline const bool cat_registered = op_case(
     {.name = "cat",
      .shapes = {{{2, 3, 2}, {2, 1, 2}}, {{1, 2}, {1, 0}}, {{2, 2, 1}, {2, 2, 1}}},
-     .wrong = {{[] { cat({Tensor<float>::ones({2, 3}), Tensor<float>::ones({3, 3})}, 1); },
+     .wrong = {{[] {
+                  cat({Tensor<float>::ones({2, 3}), Tensor<float>::ones({3, 3})}, 1);
+                },
                 "[cat] got [2, 3] and [3, 3], expected all dims but dim 1 to agree"},
-               {[] { cat({Tensor<float>::ones({2, 3}), Tensor<float>::ones({2})}, 1); }, "[cat] got [2, 3] and [2]"},
-               {[] { cat({Tensor<float>::ones({2, 3})}, 2); }, "[cat] got dim 2"},
-               {[] { cat({Tensor<float>::ones({}), Tensor<float>::ones({})}); }, "[cat] got dim 0"},
+               {[] {
+                  cat({Tensor<float>::ones({2, 3}), Tensor<float>::ones({2})}, 1);
+                },
+                "[cat] got [2, 3] and [2]"},
+               {[] {
+                  cat({Tensor<float>::ones({2, 3})}, 2);
+                },
+                "[cat] got dim 2"},
+               {[] {
+                  cat({Tensor<float>::ones({}), Tensor<float>::ones({})});
+                },
+                "[cat] got dim 0"},
                {[] { cat(std::vector<Tensor<float>>{}); }, "[cat] got 0 tensors"},
                {[] { cat({Tensor<float>{}}); }, "[cat] got an undefined tensor"}},
      .bench_shapes = {{130, 301}, {130, 403}},
@@ -40,9 +51,14 @@ inline const bool cat_rows_registered = op_case(
 inline const bool stack_registered = op_case(
     {.name = "stack",
      .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{2}}, {{2, 0}, {2, 0}}},
-     .wrong = {{[] { stack({Tensor<float>::ones({2, 3}), Tensor<float>::ones({3, 3})}); },
+     .wrong = {{[] {
+                  stack({Tensor<float>::ones({2, 3}), Tensor<float>::ones({3, 3})});
+                },
                 "[stack] got [2, 3] and [3, 3], expected one shape"},
-               {[] { stack({Tensor<float>::ones({2, 3})}, 3); }, "[stack] got dim 3"},
+               {[] {
+                  stack({Tensor<float>::ones({2, 3})}, 3);
+                },
+                "[stack] got dim 3"},
                {[] { stack(std::vector<Tensor<float>>{}); }, "[stack] got 0 tensors"}},
      .bench_shapes = {{130, 301}, {130, 301}},
      .bytes = 8.0 * 130 * 602},

@@ -32,12 +32,22 @@ inline const bool linear_registered = op_case(
                 {{0, 4}, {3, 4}, {3}},
                 {{2, 4}, {0, 4}, {0}}},
      .tolerance = 1e-5,
-     .wrong = {{[] { linear(Tensor<float>::ones({2, 3}), Tensor<float>::ones({4, 5})); },
+     .wrong = {{[] {
+                  linear(Tensor<float>::ones({2, 3}), Tensor<float>::ones({4, 5}));
+                },
                 "[linear] got input [2, 3] and weight [4, 5], expected (..., in) and (out, in)"},
-               {[] { linear(Tensor<float>::ones({}), Tensor<float>::ones({4, 5})); }, "[linear] got input []"},
-               {[] { linear(Tensor<float>::ones({2, 5}), Tensor<float>::ones({4, 5}), Tensor<float>::ones({5})); },
+               {[] {
+                  linear(Tensor<float>::ones({}), Tensor<float>::ones({4, 5}));
+                },
+                "[linear] got input []"},
+               {[] {
+                  linear(Tensor<float>::ones({2, 5}), Tensor<float>::ones({4, 5}), Tensor<float>::ones({5}));
+                },
                 "[linear] got bias [5] for weight [4, 5], expected (out)"},
-               {[] { linear(Tensor<float>{}, Tensor<float>::ones({4, 5})); }, "[linear] got an undefined tensor"}},
+               {[] {
+                  linear(Tensor<float>{}, Tensor<float>::ones({4, 5}));
+                },
+                "[linear] got an undefined tensor"}},
      .bench_shapes = {{129, 257}, {301, 257}, {301}},
      .flops = 2.0 * 129 * 257 * 301,
      .bytes = 4.0 * (129 * 257 + 257 * 301 + 129 * 301),
@@ -53,7 +63,10 @@ inline const bool linear_relu_registered = op_case(
     {.name = "linear_relu",
      .shapes = {{{3, 4}, {5, 4}, {5}}, {{4}, {2, 4}, {2}}, {{2, 0}, {3, 0}, {3}}},
      .tolerance = 1e-5,
-     .wrong = {{[] { linear_relu(Tensor<float>::ones({2, 3}), Tensor<float>::ones({4, 5})); }, "[linear_relu] got"}},
+     .wrong = {{[] {
+                  linear_relu(Tensor<float>::ones({2, 3}), Tensor<float>::ones({4, 5}));
+                },
+                "[linear_relu] got"}},
      .bench_shapes = {{129, 257}, {301, 257}, {301}},
      .flops = 2.0 * 129 * 257 * 301,
      .bytes = 4.0 * (129 * 257 + 257 * 301 + 129 * 301),

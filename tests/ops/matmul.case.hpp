@@ -49,11 +49,18 @@ inline const bool matmul_registered = op_case(
                 {{2, 0, 3}, {2, 3, 2}},
                 {{0, 3}, {3}}},
      .tolerance = 1e-5,
-     .wrong = {{[] { matmul(Tensor<float>::ones({2, 3}), Tensor<float>::ones({2, 3})); },
+     .wrong = {{[] {
+                  matmul(Tensor<float>::ones({2, 3}), Tensor<float>::ones({2, 3}));
+                },
                 "[matmul] got [2, 3] and [2, 3], expected (..., M, K) and (..., K, N)"},
-               {[] { matmul(Tensor<float>::ones({2, 2, 3}), Tensor<float>::ones({2, 3})); },
+               {[] {
+                  matmul(Tensor<float>::ones({2, 2, 3}), Tensor<float>::ones({2, 3}));
+                },
                 "[matmul] got [2, 2, 3] and [2, 3]"},
-               {[] { matmul(Tensor<float>::ones({2, 2, 3}), Tensor<float>::ones({3, 3, 2})); }, "[matmul]"},
+               {[] {
+                  matmul(Tensor<float>::ones({2, 2, 3}), Tensor<float>::ones({3, 3, 2}));
+                },
+                "[matmul]"},
                {[] { matmul(Tensor<float>::ones({}), Tensor<float>::ones({3})); },
                 "[matmul] got [] and [3], expected at least one dim in each"}},
      .bench_shapes = {{7, 65, 130}, {7, 130, 67}},
@@ -62,14 +69,14 @@ inline const bool matmul_registered = op_case(
      .more_shapes = {{{33, 70}, {70, 41}}, {{5, 17, 9}, {5, 9, 20}}, {{70}, {70}}, {{130, 70}, {70}}}},
     [](const auto& a) { return matmul(a[0], a[1]); }, matmul_reference);
 
-inline const bool matmul_broadcast_registered =
-    op_case({.name = "matmul, one factor repeated",
-             .shapes = {{{2, 1, 2, 3}, {3, 3, 2}}},
-             .tolerance = 1e-5,
-             .bench_shapes = {{65, 130}, {7, 130, 67}},
-             .flops = 2.0 * 7 * 65 * 130 * 67,
-             .bytes = 4.0 * (65 * 130 + 7 * (130 * 67 + 65 * 67))},
-            [](const auto& a) { return matmul(a[0], a[1]); }, matmul_reference);
+inline const bool matmul_broadcast_registered = op_case(
+    {.name = "matmul, one factor repeated",
+     .shapes = {{{2, 1, 2, 3}, {3, 3, 2}}},
+     .tolerance = 1e-5,
+     .bench_shapes = {{65, 130}, {7, 130, 67}},
+     .flops = 2.0 * 7 * 65 * 130 * 67,
+     .bytes = 4.0 * (65 * 130 + 7 * (130 * 67 + 65 * 67))},
+    [](const auto& a) { return matmul(a[0], a[1]); }, matmul_reference);
 
 /// Transposed factors are read in place, expanded ones from a copy.
 inline const bool matmul_views_registered = op_case(

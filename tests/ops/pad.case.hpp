@@ -10,11 +10,26 @@ namespace qdistill_test {
 inline const bool pad_registered = op_case(
     {.name = "pad",
      .shapes = {{{2, 3, 3}}, {{1, 1, 1}}, {{2, 0, 3}}},
-     .wrong = {{[] { pad(Tensor<float>::ones({2, 3}), {1}); }, "[pad] got widths [1] for shape [2, 3]"},
-               {[] { pad(Tensor<float>::ones({3}), {1, 1, 1, 1}); }, "[pad] got widths [1, 1, 1, 1] for shape [3]"},
-               {[] { pad(Tensor<float>::ones({3}), {-2, -2}); }, "[pad] got widths -2 and -2 for dim 0 of shape [3]"},
-               {[] { pad(Tensor<float>::ones({3}), {std::numeric_limits<Index>::min(), 0}); }, "[pad] got widths"},
-               {[] { pad(Tensor<float>::ones({3}), {Index{1} << 60, 0}); }, "2^44 bytes"}},
+     .wrong = {{[] {
+                  pad(Tensor<float>::ones({2, 3}), {1});
+                },
+                "[pad] got widths [1] for shape [2, 3]"},
+               {[] {
+                  pad(Tensor<float>::ones({3}), {1, 1, 1, 1});
+                },
+                "[pad] got widths [1, 1, 1, 1] for shape [3]"},
+               {[] {
+                  pad(Tensor<float>::ones({3}), {-2, -2});
+                },
+                "[pad] got widths -2 and -2 for dim 0 of shape [3]"},
+               {[] {
+                  pad(Tensor<float>::ones({3}), {std::numeric_limits<Index>::min(), 0});
+                },
+                "[pad] got widths"},
+               {[] {
+                  pad(Tensor<float>::ones({3}), {Index{1} << 60, 0});
+                },
+                "2^44 bytes"}},
      .bench_shapes = {{60, 61, 62}},
      .bytes = 4.0 * 60 * (61 * 62 + 64 * 64)},
     [](const auto& a) {
@@ -26,8 +41,7 @@ inline const bool pad_registered = op_case(
       const Shape s = a[0].shape();
       for (Index n = 0; n < s[0]; ++n)
         for (Index i = 0; i < s[1] + 3; ++i)
-          for (Index j = -1; j < s[2] + 1; ++j)
-            y.push_back(i < s[1] && j >= 0 && j < s[2] ? a[0].at({n, i, j}) : 0.5);
+          for (Index j = -1; j < s[2] + 1; ++j) y.push_back(i < s[1] && j >= 0 && j < s[2] ? a[0].at({n, i, j}) : 0.5);
       return y;
     });
 

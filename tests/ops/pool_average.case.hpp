@@ -8,7 +8,8 @@
 namespace qdistill_test {
 
 /// Mean over [r0, r1) x [c0, c1), the sum divided by `count`.
-inline double mean_reference(const Tensor<double>& x, Index plane, Index r0, Index r1, Index c0, Index c1, Index count) {
+inline double mean_reference(const Tensor<double>& x, Index plane, Index r0, Index r1, Index c0, Index c1,
+                             Index count) {
   const Index W = x.size(-1), H = x.size(-2);
   const std::vector<double> v = x.to_vector();
   double sum = 0;
@@ -39,9 +40,18 @@ inline std::vector<double> avg_pool2d_reference(const Tensor<double>& x, bool co
 inline const bool avg_pool2d_registered = op_case(
     {.name = "avg_pool2d",
      .shapes = {{{2, 2, 5, 6}}, {{1, 4, 3}}, {{1, 1, 2, 1}}},
-     .wrong = {{[] { avg_pool2d(Tensor<float>::ones({4, 4}), 2); }, "[avg_pool2d] got input [4, 4]"},
-               {[] { avg_pool2d(Tensor<float>::ones({1, 4, 4}), 5); }, "[avg_pool2d] got size 4 with kernel size 5"},
-               {[] { avg_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.padding = 2}); }, "[avg_pool2d] got padding 2"}},
+     .wrong = {{[] {
+                  avg_pool2d(Tensor<float>::ones({4, 4}), 2);
+                },
+                "[avg_pool2d] got input [4, 4]"},
+               {[] {
+                  avg_pool2d(Tensor<float>::ones({1, 4, 4}), 5);
+                },
+                "[avg_pool2d] got size 4 with kernel size 5"},
+               {[] {
+                  avg_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.padding = 2});
+                },
+                "[avg_pool2d] got padding 2"}},
      .bench_shapes = {{16, 19, 33, 35}},
      .flops = 16.0 * 19 * 33 * 35,
      .bytes = 4.0 * 16 * 19 * (33 * 35 + 17 * 18)},
@@ -50,13 +60,12 @@ inline const bool avg_pool2d_registered = op_case(
     },
     [](const Args<double>& a) { return avg_pool2d_reference(a[0], true); });
 
-inline const bool avg_pool2d_no_pad_registered =
-    op_case({.name = "avg_pool2d without padding in the count", .shapes = {{{2, 2, 5, 6}}, {{1, 4, 3}}}},
-            [](const auto& a) {
-              return avg_pool2d(a[0], {3, 2},
-                                {.stride = 2, .padding = 1, .ceil_mode = true, .count_include_pad = false});
-            },
-            [](const Args<double>& a) { return avg_pool2d_reference(a[0], false); });
+inline const bool avg_pool2d_no_pad_registered = op_case(
+    {.name = "avg_pool2d without padding in the count", .shapes = {{{2, 2, 5, 6}}, {{1, 4, 3}}}},
+    [](const auto& a) {
+      return avg_pool2d(a[0], {3, 2}, {.stride = 2, .padding = 1, .ceil_mode = true, .count_include_pad = false});
+    },
+    [](const Args<double>& a) { return avg_pool2d_reference(a[0], false); });
 
 inline const bool avg_pool1d_registered = op_case(
     {.name = "avg_pool1d",
@@ -93,10 +102,17 @@ inline std::vector<double> adaptive_avg_pool2d_reference(const Tensor<double>& x
 inline const bool adaptive_avg_pool2d_registered = op_case(
     {.name = "adaptive_avg_pool2d",
      .shapes = {{{2, 2, 5, 6}}, {{1, 2, 1}}, {{0, 1, 4, 4}}, {{1, 3, 3}}},
-     .wrong = {{[] { adaptive_avg_pool2d(Tensor<float>::ones({4, 4}), 2); }, "[adaptive_avg_pool2d] got input [4, 4]"},
-               {[] { adaptive_avg_pool2d(Tensor<float>::ones({1, 0, 4}), 2); },
+     .wrong = {{[] {
+                  adaptive_avg_pool2d(Tensor<float>::ones({4, 4}), 2);
+                },
+                "[adaptive_avg_pool2d] got input [4, 4]"},
+               {[] {
+                  adaptive_avg_pool2d(Tensor<float>::ones({1, 0, 4}), 2);
+                },
                 "[adaptive_avg_pool2d] got input [1, 0, 4]"},
-               {[] { adaptive_avg_pool2d(Tensor<float>::ones({1, 4, 4}), {0, 1}); },
+               {[] {
+                  adaptive_avg_pool2d(Tensor<float>::ones({1, 4, 4}), {0, 1});
+                },
                 "[adaptive_avg_pool2d] got output size [0, 1]"}},
      .bench_shapes = {{16, 19, 33, 35}},
      .flops = 16.0 * 19 * 33 * 35,

@@ -42,13 +42,30 @@ inline std::vector<double> max_pool2d_reference(const Tensor<double>& x, Size2d 
 inline const bool max_pool2d_registered = op_case(
     {.name = "max_pool2d",
      .shapes = {{{2, 2, 4, 6}}, {{1, 5, 3}}, {{0, 2, 4, 4}}, {{1, 1, 2, 2}}},
-     .wrong = {{[] { max_pool2d(Tensor<float>::ones({4, 4}), 2); }, "[max_pool2d] got input [4, 4]"},
-               {[] { max_pool2d(Tensor<float>::ones({1, 4, 4}), 5); }, "[max_pool2d] got size 4 with kernel size 5"},
-               {[] { max_pool2d(Tensor<float>::ones({1, 4, 4}), 0); }, "[max_pool2d] got kernel size 0"},
-               {[] { max_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.stride = -1}); }, "[max_pool2d] got stride -1"},
-               {[] { max_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.padding = 2}); },
+     .wrong = {{[] {
+                  max_pool2d(Tensor<float>::ones({4, 4}), 2);
+                },
+                "[max_pool2d] got input [4, 4]"},
+               {[] {
+                  max_pool2d(Tensor<float>::ones({1, 4, 4}), 5);
+                },
+                "[max_pool2d] got size 4 with kernel size 5"},
+               {[] {
+                  max_pool2d(Tensor<float>::ones({1, 4, 4}), 0);
+                },
+                "[max_pool2d] got kernel size 0"},
+               {[] {
+                  max_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.stride = -1});
+                },
+                "[max_pool2d] got stride -1"},
+               {[] {
+                  max_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.padding = 2});
+                },
                 "[max_pool2d] got padding 2 for kernel size 2, expected at most half of it"},
-               {[] { max_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.dilation = 0}); }, "[max_pool2d] got dilation 0"}},
+               {[] {
+                  max_pool2d(Tensor<float>::ones({1, 4, 4}), 2, {.dilation = 0});
+                },
+                "[max_pool2d] got dilation 0"}},
      .bench_shapes = {{16, 19, 33, 35}},
      .bytes = 4.0 * 16 * 19 * (33 * 35 + 16 * 17) + 16 * 19 * 16 * 17,
      .more_shapes = {{{3, 4, 32, 32}}, {{2, 3, 33, 39}}, {{1, 2, 4, 270}}}},
@@ -65,10 +82,14 @@ inline const bool max_pool2d_overlapping_registered = op_case(
     [](const auto& a) { return max_pool2d(a[0], 3, max_pool_overlapping); },
     [](const Args<double>& a) { return max_pool2d_reference(a[0], 3, max_pool_overlapping); });
 
-inline const bool max_pool2d_large_registered =
-    op_case({.name = "max_pool2d, a window of more than 255 taps", .shapes = {{{1, 18, 17}}}},
-            [](const auto& a) { return max_pool2d(a[0], {17, 16}, {.stride = 1}); },
-            [](const Args<double>& a) { return max_pool2d_reference(a[0], {17, 16}, {.stride = 1}); });
+inline const bool max_pool2d_large_registered = op_case(
+    {.name = "max_pool2d, a window of more than 255 taps", .shapes = {{{1, 18, 17}}}},
+    [](const auto& a) {
+      return max_pool2d(a[0], {17, 16}, {.stride = 1});
+    },
+    [](const Args<double>& a) {
+      return max_pool2d_reference(a[0], {17, 16}, {.stride = 1});
+    });
 
 inline const bool max_pool1d_registered = op_case(
     {.name = "max_pool1d",

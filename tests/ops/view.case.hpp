@@ -29,30 +29,57 @@ inline std::vector<double> same_elements_reference(const Args<double>& a) { retu
 inline const bool reshape_registered = op_case(
     {.name = "reshape",
      .shapes = {{{2, 6}}, {{3, 4}}, {{0, 4}}, {{4}}},
-     .wrong = {{[] { reshape(Tensor<float>::ones({2, 3}), {4, -1}); }, "[reshape] got [2, 3] to [4, -1]"},
-               {[] { reshape(Tensor<float>::ones({2, 3}), {4, 2}); }, "[reshape] got [2, 3] to [4, 2]"},
-               {[] { reshape(Tensor<float>::ones({2, 3}), {-1, -1}); }, "expected at most one dim of -1"},
-               {[] { reshape(Tensor<float>::ones({2, 3}), {-2, -3}); }, "[reshape] got shape [-2, -3]"},
-               {[] { reshape(Tensor<float>::ones({0, 3}), {0, -1}); }, "[reshape] got [0, 3] to [0, -1]"},
+     .wrong = {{[] {
+                  reshape(Tensor<float>::ones({2, 3}), {4, -1});
+                },
+                "[reshape] got [2, 3] to [4, -1]"},
+               {[] {
+                  reshape(Tensor<float>::ones({2, 3}), {4, 2});
+                },
+                "[reshape] got [2, 3] to [4, 2]"},
+               {[] {
+                  reshape(Tensor<float>::ones({2, 3}), {-1, -1});
+                },
+                "expected at most one dim of -1"},
+               {[] {
+                  reshape(Tensor<float>::ones({2, 3}), {-2, -3});
+                },
+                "[reshape] got shape [-2, -3]"},
+               {[] {
+                  reshape(Tensor<float>::ones({0, 3}), {0, -1});
+                },
+                "[reshape] got [0, 3] to [0, -1]"},
                {[] { reshape(Tensor<float>{}, {0}); }, "[reshape] got an undefined tensor"}},
      .bench_shapes = {{60, 2002}}},
-    [](const auto& a) { return reshape(a[0], {2, -1, 2}); }, same_elements_reference);
+    [](const auto& a) {
+      return reshape(a[0], {2, -1, 2});
+    },
+    same_elements_reference);
 
 inline const bool flatten_registered = op_case(
     {.name = "flatten",
      .shapes = {{{2, 3, 2, 2}}, {{2, 1, 0, 4}}, {{2, 2, 5}}},
-     .wrong = {{[] { flatten(Tensor<float>::ones({2, 3}), 1, 0); }, "[flatten] got dims 1 to 0 of shape [2, 3]"},
-               {[] { flatten(Tensor<float>::ones({2, 3}), 2); }, "[flatten] got dim 2"}}},
+     .wrong = {{[] {
+                  flatten(Tensor<float>::ones({2, 3}), 1, 0);
+                },
+                "[flatten] got dims 1 to 0 of shape [2, 3]"},
+               {[] {
+                  flatten(Tensor<float>::ones({2, 3}), 2);
+                },
+                "[flatten] got dim 2"}}},
     [](const auto& a) { return flatten(a[0], 1, -2); }, same_elements_reference);
 
-inline const bool flatten_scalar_registered =
-    op_case({.name = "flatten to a vector", .shapes = edge_shapes()}, [](const auto& a) { return flatten(a[0]); },
-            same_elements_reference);
+inline const bool flatten_scalar_registered = op_case(
+    {.name = "flatten to a vector", .shapes = edge_shapes()}, [](const auto& a) { return flatten(a[0]); },
+    same_elements_reference);
 
 inline const bool transpose_registered = op_case(
     {.name = "transpose",
      .shapes = {{{2, 3, 4}}, {{1, 3, 1}}, {{0, 2, 3}}},
-     .wrong = {{[] { transpose(Tensor<float>::ones({2, 3}), 0, 2); }, "[transpose] got dim 2"}},
+     .wrong = {{[] {
+                  transpose(Tensor<float>::ones({2, 3}), 0, 2);
+                },
+                "[transpose] got dim 2"}},
      .bench_shapes = {{67, 129, 31}},
      .bytes = 8.0 * 67 * 129 * 31,
      .more_shapes = {{{17, 5, 33}}}},
@@ -65,9 +92,18 @@ inline const bool transpose_registered = op_case(
 inline const bool permute_registered = op_case(
     {.name = "permute",
      .shapes = {{{2, 3, 2, 2}}, {{1, 3, 2, 1}}},
-     .wrong = {{[] { permute(Tensor<float>::ones({2, 3}), {0, 0}); }, "[permute] got order [0, 0]"},
-               {[] { permute(Tensor<float>::ones({2, 3}), {0}); }, "[permute] got 1 dims for shape [2, 3]"},
-               {[] { permute(Tensor<float>::ones({2, 3}), {0, 2}); }, "[permute] got dim 2"}},
+     .wrong = {{[] {
+                  permute(Tensor<float>::ones({2, 3}), {0, 0});
+                },
+                "[permute] got order [0, 0]"},
+               {[] {
+                  permute(Tensor<float>::ones({2, 3}), {0});
+                },
+                "[permute] got 1 dims for shape [2, 3]"},
+               {[] {
+                  permute(Tensor<float>::ones({2, 3}), {0, 2});
+                },
+                "[permute] got dim 2"}},
      .bench_shapes = {{7, 33, 40, 9}},
      .bytes = 8.0 * 7 * 33 * 40 * 9,
      .more_shapes = {{{3, 17, 18, 5}}}},
@@ -76,17 +112,24 @@ inline const bool permute_registered = op_case(
     },
     [](const Args<double>& a) {
       const Shape s = a[0].shape();
-      return picked_reference(a[0], {s[2], s[0], s[3], s[1]}, [](Shape i) {
-        return Shape{i[1], i[3], i[0], i[2]};
-      });
+      return picked_reference(a[0], {s[2], s[0], s[3], s[1]}, [](Shape i) { return Shape{i[1], i[3], i[0], i[2]}; });
     });
 
 inline const bool slice_registered = op_case(
     {.name = "slice",
      .shapes = {{{2, 5, 3}}, {{1, 3, 2}}, {{2, 0, 3}}, {{2, 1, 3}}},
-     .wrong = {{[] { slice(Tensor<float>::ones({2, 3}), 2, 0, 1); }, "[slice] got dim 2"},
-               {[] { slice(Tensor<float>::ones({2, 3}), 0, 0, 1, 0); }, "[slice] got step 0, expected at least 1"},
-               {[] { slice(Tensor<float>::ones({2, 3}), 0, 0, 1, -1); }, "[slice] got step -1"}},
+     .wrong = {{[] {
+                  slice(Tensor<float>::ones({2, 3}), 2, 0, 1);
+                },
+                "[slice] got dim 2"},
+               {[] {
+                  slice(Tensor<float>::ones({2, 3}), 0, 0, 1, 0);
+                },
+                "[slice] got step 0, expected at least 1"},
+               {[] {
+                  slice(Tensor<float>::ones({2, 3}), 0, 0, 1, -1);
+                },
+                "[slice] got step -1"}},
      .bench_shapes = {{67, 131, 33}},
      .bytes = 8.0 * 67 * 65 * 33},
     [](const auto& a) { return contiguous(slice(a[0], 1, 1, -1, 2)); },
@@ -99,10 +142,18 @@ inline const bool slice_registered = op_case(
 inline const bool narrow_registered = op_case(
     {.name = "narrow",
      .shapes = {{{2, 5, 3}}, {{1, 3, 2}}},
-     .wrong = {{[] { narrow(Tensor<float>::ones({2, 3}), 1, 2, 2); },
+     .wrong = {{[] {
+                  narrow(Tensor<float>::ones({2, 3}), 1, 2, 2);
+                },
                 "[narrow] got start 2 and length 2 for dim 1 of shape [2, 3]"},
-               {[] { narrow(Tensor<float>::ones({2, 3}), 1, -4, 1); }, "[narrow] got start -4"},
-               {[] { narrow(Tensor<float>::ones({2, 3}), 1, 0, -1); }, "[narrow] got start 0 and length -1"}}},
+               {[] {
+                  narrow(Tensor<float>::ones({2, 3}), 1, -4, 1);
+                },
+                "[narrow] got start -4"},
+               {[] {
+                  narrow(Tensor<float>::ones({2, 3}), 1, 0, -1);
+                },
+                "[narrow] got start 0 and length -1"}}},
     [](const auto& a) { return narrow(a[0], 1, -2, 2); },
     [](const Args<double>& a) {
       const Shape s = a[0].shape();
@@ -112,8 +163,14 @@ inline const bool narrow_registered = op_case(
 inline const bool select_registered = op_case(
     {.name = "select",
      .shapes = {{{2, 5, 3}}, {{1, 1, 2}}},
-     .wrong = {{[] { select(Tensor<float>::ones({2, 3}), 1, 3); }, "[select] got index 3 for dim 1 of shape [2, 3]"},
-               {[] { select(Tensor<float>::ones({2, 0}), 1, 0); }, "[select] got index 0 for dim 1 of shape [2, 0]"},
+     .wrong = {{[] {
+                  select(Tensor<float>::ones({2, 3}), 1, 3);
+                },
+                "[select] got index 3 for dim 1 of shape [2, 3]"},
+               {[] {
+                  select(Tensor<float>::ones({2, 0}), 1, 0);
+                },
+                "[select] got index 0 for dim 1 of shape [2, 0]"},
                {[] { select(Tensor<float>::ones({}), 0, 0); }, "[select] got dim 0"}}},
     [](const auto& a) { return select(a[0], 1, -1); },
     [](const Args<double>& a) {
@@ -132,9 +189,8 @@ inline const bool rows_registered = op_case(
         const auto dense = row.clone();
         add_elements(dense.data(), sum.data(), sum.numel());
         using T = typename decltype(sum)::value_type;
-        y = record("sum", sum, inputs(y, row), [](const Tensor<T>& dy, Gradients<T>& dx) {
-          dx[0].accumulate(dy), dx[1].accumulate(dy);
-        });
+        y = record("sum", sum, inputs(y, row),
+                   [](const Tensor<T>& dy, Gradients<T>& dx) { dx[0].accumulate(dy), dx[1].accumulate(dy); });
       }
       return y;
     },
@@ -149,21 +205,36 @@ inline const bool rows_registered = op_case(
 inline const bool squeeze_registered = op_case(
     {.name = "squeeze",
      .shapes = {{{1, 3, 1, 2}}, {{1, 2, 1, 1}}},
-     .wrong = {{[] { squeeze(Tensor<float>::ones({1, 3}), 2); }, "[squeeze] got dim 2"}}},
+     .wrong = {{[] {
+                  squeeze(Tensor<float>::ones({1, 3}), 2);
+                },
+                "[squeeze] got dim 2"}}},
     [](const auto& a) { return squeeze(squeeze(squeeze(a[0], 0), 0)); }, same_elements_reference);
 
 inline const bool unsqueeze_registered = op_case(
     {.name = "unsqueeze",
      .shapes = edge_shapes(),
-     .wrong = {{[] { unsqueeze(Tensor<float>::ones({1, 3}), 3); }, "[unsqueeze] got dim 3"}}},
+     .wrong = {{[] {
+                  unsqueeze(Tensor<float>::ones({1, 3}), 3);
+                },
+                "[unsqueeze] got dim 3"}}},
     [](const auto& a) { return unsqueeze(unsqueeze(a[0], -1), 0); }, same_elements_reference);
 
 inline const bool expand_registered = op_case(
     {.name = "expand",
      .shapes = {{{3, 1}}, {{1, 4}}, {{1}}, {{3, 4}}, {{}}},
-     .wrong = {{[] { expand(Tensor<float>::ones({2, 3}), {2, 4}); }, "[expand] got [2, 3] to [2, 4]"},
-               {[] { expand(Tensor<float>::ones({2, 3}), {3}); }, "[expand] got [2, 3] to [3]"},
-               {[] { expand(Tensor<float>::ones({3}), {-1, 3}); }, "[expand] got [3] to [-1, 3]"}},
+     .wrong = {{[] {
+                  expand(Tensor<float>::ones({2, 3}), {2, 4});
+                },
+                "[expand] got [2, 3] to [2, 4]"},
+               {[] {
+                  expand(Tensor<float>::ones({2, 3}), {3});
+                },
+                "[expand] got [2, 3] to [3]"},
+               {[] {
+                  expand(Tensor<float>::ones({3}), {-1, 3});
+                },
+                "[expand] got [3] to [-1, 3]"}},
      .bench_shapes = {{301, 1}},
      .bytes = 4.0 * 301 * (1 + 6 * 4)},
     [](const auto& a) {
@@ -181,13 +252,13 @@ inline const bool expand_registered = op_case(
       });
     });
 
-inline const bool expand_rows_registered =
-    op_case({.name = "expand, rows repeated", .shapes = {{{5}}}, .bench_shapes = {{7001}}, .bytes = 4.0 * 7001 * 38},
-            [](const auto& a) {
-              return contiguous(expand(a[0], {37, -1}));
-            },
-            [](const Args<double>& a) {
-              return picked_reference(a[0], {37, a[0].numel()}, [](Shape i) { return Shape{i[1]}; });
-            });
+inline const bool expand_rows_registered = op_case(
+    {.name = "expand, rows repeated", .shapes = {{{5}}}, .bench_shapes = {{7001}}, .bytes = 4.0 * 7001 * 38},
+    [](const auto& a) {
+      return contiguous(expand(a[0], {37, -1}));
+    },
+    [](const Args<double>& a) {
+      return picked_reference(a[0], {37, a[0].numel()}, [](Shape i) { return Shape{i[1]}; });
+    });
 
 }  // namespace qdistill_test

@@ -60,7 +60,6 @@ TEST_CASE("integers have views, joins and indexing without a graph", "[ops][view
 
 TEST_CASE("a change through a view is seen by a graph that saved the tensor", "[ops][view]") {
   const Tensor<float> x = requires_grad(Tensor<float>::ones({2, 2}));
-  Tensor<float> data = x.detach();
   const Tensor<Index> index = Tensor<Index>::from({0, 1});
   Tensor<Index> changed = index;
   const Tensor<float> y = index_select(x, 0, index);

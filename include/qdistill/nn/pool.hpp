@@ -31,4 +31,41 @@ class MaxPool2d final : public Module<T> {
   MaxPool2dOptions options_;
 };
 
+template <class T>
+class AvgPool2d final : public Module<T> {
+ public:
+  /// A stride of 0 is the kernel's size.
+  explicit AvgPool2d(Size2d kernel, AvgPool2dOptions options = {}) : kernel_(kernel), options_(options) {}
+  Tensor<T> forward(const Tensor<T>& x) override { return avg_pool2d(x, kernel_, options_); }
+  const char* type() const noexcept override { return "AvgPool2d"; }
+  int describe(Network& network, int input, const std::string&) const override {
+    return network.add("avg_pool2d", {input},
+                       {{"kernel", detail::pair(kernel_)},
+                        {"stride", detail::pair(options_.stride)},
+                        {"padding", detail::pair(options_.padding)},
+                        {"ceil_mode", options_.ceil_mode},
+                        {"count_include_pad", options_.count_include_pad},
+                        {"divisor_override", Attribute(std::int64_t{options_.divisor_override})}});
+  }
+
+ private:
+  Size2d kernel_;
+  AvgPool2dOptions options_;
+};
+
+/// Averages over bins so that the result is [N, C, size.h, size.w].
+template <class T>
+class AdaptiveAvgPool2d final : public Module<T> {
+ public:
+  explicit AdaptiveAvgPool2d(Size2d size) : size_(size) {}
+  Tensor<T> forward(const Tensor<T>& x) override { return adaptive_avg_pool2d(x, size_); }
+  const char* type() const noexcept override { return "AdaptiveAvgPool2d"; }
+  int describe(Network& network, int input, const std::string&) const override {
+    return network.add("adaptive_avg_pool2d", {input}, {{"output_size", detail::pair(size_)}});
+  }
+
+ private:
+  Size2d size_;
+};
+
 }  // namespace qdistill::inline QDISTILL_ABI::nn

@@ -19,8 +19,8 @@ inline void check_convolution(const char* op, const kernels::Conv2dShape& s, con
         Shape{s.stride_h, s.stride_w}, ", expected at least 1");
   check(s.dil_h >= 1 && s.dil_w >= 1 && s.dil_h <= most && s.dil_w <= most, op, "got dilation ",
         Shape{s.dil_h, s.dil_w}, ", expected at least 1");
-  check(s.pad_h >= 0 && s.pad_w >= 0 && s.pad_h <= most && s.pad_w <= most, op, "got padding ",
-        Shape{s.pad_h, s.pad_w}, ", expected at least 0");
+  check(s.pad_h >= 0 && s.pad_w >= 0 && s.pad_h <= most && s.pad_w <= most, op, "got padding ", Shape{s.pad_h, s.pad_w},
+        ", expected at least 0");
   check(s.groups >= 1 && s.O % s.groups == 0, op, "got groups ", s.groups, " for weight ", w,
         ", expected a divisor of its first dim");
   check<ShapeError>(s.C % s.groups == 0 && s.C / s.groups == w[1], op, "got input ", x, ", weight ", w, " and groups ",
@@ -44,12 +44,11 @@ Tensor<T> convolution(const char* op, const Tensor<T>& x, const Tensor<T>& w, co
                     " for weight ", w.shape(), ", expected (O)");
   const Tensor<T> xd = dense(x), wd = dense(w), bd = dense(bias);
   Tensor<T> y = Tensor<T>::empty(shape, x.device());
-  on_device(x.device(), [&](auto dev) {
-    kernels::conv2d_forward(dev, s, xd.data(), wd.data(), bd.data(), y.data(), relu);
-  });
+  on_device(x.device(),
+            [&](auto dev) { kernels::conv2d_forward(dev, s, xd.data(), wd.data(), bd.data(), y.data(), relu); });
   return record(op, y, inputs(x, w, bias),
-                [x = save_if(w.requires_grad(), xd), w = save_if(x.requires_grad(), wd), y = save_if(relu, y), s,
-                 relu](Tensor<T>& dy, Gradients<T>& dx) {
+                [x = save_if(w.requires_grad(), xd), w = save_if(x.requires_grad(), wd), y = save_if(relu, y), s, relu](
+                    Tensor<T>& dy, Gradients<T>& dx) {
                   const Tensor<T> dz = relu ? through_relu(dy, y.get()) : dy;
                   on_device(dz.device(), [&](auto dev) {
                     if (dx[0].wanted())

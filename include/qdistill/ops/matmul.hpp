@@ -164,9 +164,9 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b) {
   const bool left_transposed = left.transposed, right_transposed = right.transposed;
   const Index left_stride = left.row_stride, right_stride = right.row_stride;
   return record("matmul", y, inputs(a, b),
-                [a = b.requires_grad() ? save(left.data) : Saved<T>{}, b = a.requires_grad() ? save(right.data) : Saved<T>{},
-                 left_transposed, right_transposed, left_stride, right_stride, plan, M, N,
-                 K](const Tensor<T>& dy, Gradients<T>& dx) {
+                [a = b.requires_grad() ? save(left.data) : Saved<T>{},
+                 b = a.requires_grad() ? save(right.data) : Saved<T>{}, left_transposed, right_transposed, left_stride,
+                 right_stride, plan, M, N, K](const Tensor<T>& dy, Gradients<T>& dx) {
                   const detail::MatrixRef<T> g{dy.data(), false, N, plan.y};
                   for (int i = 0; i < 2; ++i)
                     if (dx[i].wanted() && plan.batch.numel() == 0 && dx[i].mode() == Write::set)

@@ -21,10 +21,10 @@ Tensor<T> pad(const Tensor<T>& x, std::span<const Index> widths, T value = T(0))
     const Index before = 2 * pair < widths.size() ? widths[2 * pair] : 0;
     const Index after = 2 * pair < widths.size() ? widths[2 * pair + 1] : 0;
     constexpr Index most = Index{1} << 60;
-    check<ShapeError>(before <= most && before >= -most && after <= most && after >= -most &&
-                          x.shape()[d] + before + after >= 0,
-                      "pad", "got widths ", before, " and ", after, " for dim ", d, " of shape ", x.shape(),
-                      ", expected a size of at least 0 to remain");
+    check<ShapeError>(
+        before <= most && before >= -most && after <= most && after >= -most && x.shape()[d] + before + after >= 0,
+        "pad", "got widths ", before, " and ", after, " for dim ", d, " of shape ", x.shape(),
+        ", expected a size of at least 0 to remain");
     shape[d] += before + after;
     first_in[d] = before < 0 ? -before : 0, first_out[d] = before > 0 ? before : 0;
     const Index end_in = x.shape()[d] + (after < 0 ? after : 0);

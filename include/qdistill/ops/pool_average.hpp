@@ -23,8 +23,7 @@ namespace detail {
 /// The bins of one output dim and then the other, in pool memory.
 class BinTable {
  public:
-  BinTable(Index rows, Index cols)
-      : memory_(Tensor<Index>::empty({rows + cols, 3})), rows_(rows), cols_(cols) {
+  BinTable(Index rows, Index cols) : memory_(Tensor<Index>::empty({rows + cols, 3})), rows_(rows), cols_(cols) {
     for (Index i = 0; i < rows + cols; ++i) new (memory_.data() + 3 * i) kernels::Bin{0, 0, 1};
   }
   kernels::Bin& row(Index i) noexcept { return bins()[i]; }
@@ -48,9 +47,8 @@ Tensor<T> average(const char* op, const Tensor<T>& x, const Shape& shape, const 
   const Index planes = h * w > 0 ? x.numel() / (h * w) : 0;
   const Tensor<T> in = dense(x);
   Tensor<T> y = Tensor<T>::empty(shape, x.device());
-  on_device(x.device(), [&](auto dev) {
-    kernels::average_pool(dev, bins.grid(planes, h, w, divisor), in.data(), y.data());
-  });
+  on_device(x.device(),
+            [&](auto dev) { kernels::average_pool(dev, bins.grid(planes, h, w, divisor), in.data(), y.data()); });
   return record(op, y, inputs(x), [bins, planes, h, w, divisor](const Tensor<T>& dy, Gradients<T>& dx) {
     on_device(dy.device(), [&](auto dev) {
       kernels::average_pool_backward(dev, bins.grid(planes, h, w, divisor), dy.data(), dx[0].data(), dx[0].mode());
@@ -69,12 +67,12 @@ inline kernels::Bin window_bin(Index i, Index size, Index kernel, Index stride, 
 template <class T>
 Tensor<T> avg_pool(const char* op, const Tensor<T>& x, const Shape& wide, Size2d kernel, const AvgPool2dOptions& o,
                    bool flat) {
+  check(o.divisor_override >= 0, op, "got divisor_override ", o.divisor_override,
+        ", expected at least 1, or 0 for none");
   const kernels::PoolShape s = pool_shape(op, wide, kernel, o.stride, o.padding, 1, o.ceil_mode);
   BinTable bins(s.out_h, s.out_w);
-  for (Index i = 0; i < s.out_h; ++i)
-    bins.row(i) = window_bin(i, s.h, s.kh, s.stride_h, s.pad_h, o.count_include_pad);
-  for (Index j = 0; j < s.out_w; ++j)
-    bins.col(j) = window_bin(j, s.w, s.kw, s.stride_w, s.pad_w, o.count_include_pad);
+  for (Index i = 0; i < s.out_h; ++i) bins.row(i) = window_bin(i, s.h, s.kh, s.stride_h, s.pad_h, o.count_include_pad);
+  for (Index j = 0; j < s.out_w; ++j) bins.col(j) = window_bin(j, s.w, s.kw, s.stride_w, s.pad_w, o.count_include_pad);
   Shape shape = pooled_shape(wide, s);
   if (flat) shape.erase(wide.rank() - 2);
   return average(op, x, shape, bins, s.h, s.w, o.divisor_override);

@@ -245,13 +245,12 @@ Tensor<T> expand(const Tensor<T>& x, Shape shape) {
   }
   checked_numel("expand", shape);
   const Strides strides = broadcast_strides(x.shape(), x.strides(), shape);
-  return detail::record_view("expand", x.window(shape, strides, 0), x,
-                             [repeated, shape](const Tensor<T>& dy, auto& dx) {
-                               const Write mode = dx[0].mode();
-                               on_device(dy.device(), [&](auto dev) {
-                                 kernels::sum_repeated(dev, shape, repeated, dy.data(), dx[0].data(), mode);
-                               });
-                             });
+  return detail::record_view(
+      "expand", x.window(shape, strides, 0), x, [repeated, shape](const Tensor<T>& dy, auto& dx) {
+        const Write mode = dx[0].mode();
+        on_device(dy.device(),
+                  [&](auto dev) { kernels::sum_repeated(dev, shape, repeated, dy.data(), dx[0].data(), mode); });
+      });
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI

@@ -139,8 +139,8 @@ void copy_strided(Cpu, const Shape& shape, const T* from, const Strides& from_st
   });
 }
 
-/// dx (=|+=) dy (row-major, `shape`) summed over the dims that `repeated` marks with 0; dx is row-major over the others.
-/// `repeated` holds a 0 for every repeated dim. The sums are in double, in row-major order.
+/// dx (=|+=) dy (row-major, `shape`) summed over the dims that `repeated` marks with 0; dx is row-major over the
+/// others. `repeated` holds a 0 for every repeated dim. The sums are in double, in row-major order.
 template <class T>
 void sum_repeated(Cpu, const Shape& shape, const Strides& repeated, const T* dy, T* dx, Write write) {
   const Strides dense = row_major(shape);

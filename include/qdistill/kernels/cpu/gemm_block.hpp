@@ -1,7 +1,8 @@
 /// The blocked product on one thread: packed rows times packed columns, in blocks that fit the caches.
 ///
-/// Rows (the left factor) are packed whole, once, and shared by all threads. Columns (the right factor) are packed
-/// panel by panel by a packer from a closed list: MatrixColumns here, image patches in conv_patches.hpp. The order in
+/// Rows (the left factor) are packed once and shared by all threads; columns (the right factor) are packed panel by
+/// panel by the task that needs them (gemm.hpp has the reverse for many rows and few columns). Packers come from a
+/// closed list: matrices here, weights in conv.hpp and conv_data.hpp, patches in conv_patches.hpp. The order in
 /// which one element of C is summed depends on the length of the sum alone, so neither the split into tasks nor the
 /// number of threads changes a bit.
 #pragma once

@@ -19,21 +19,22 @@ inline Index first_out_of_range(Cpu, Index n, const Index* index, Index size) {
 template <class T>
 void take_rows(Cpu, Index outer, Index rows, Index inner, const Index* index, Index count, const T* x, T* y, T scale,
                Write write) {
-  parallel_for(outer * count, std::max<Index>(1, memory_grain / std::max<Index>(1, inner)), [=](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      const T* const from = x + (i / count * rows + index[i % count]) * inner;
-      T* const to = y + i * inner;
-      if (write == Write::set && scale == T(1)) {
-        std::memcpy(to, from, static_cast<std::size_t>(inner) * sizeof(T));
-        continue;
-      }
-      with_isa([=]() QDISTILL_ISA_BODY {
-        QDISTILL_SIMD
-        for (Index j = 0; j < inner; ++j)
-          to[j] = static_cast<T>((write == Write::add ? to[j] : T(0)) + static_cast<T>(scale * from[j]));
-      });
-    }
-  });
+  parallel_for(outer * count, std::max<Index>(1, memory_grain / std::max<Index>(1, inner)),
+               [=](Index begin, Index end) {
+                 for (Index i = begin; i < end; ++i) {
+                   const T* const from = x + (i / count * rows + index[i % count]) * inner;
+                   T* const to = y + i * inner;
+                   if (write == Write::set && scale == T(1)) {
+                     std::memcpy(to, from, static_cast<std::size_t>(inner) * sizeof(T));
+                     continue;
+                   }
+                   with_isa([=]() QDISTILL_ISA_BODY {
+                     QDISTILL_SIMD
+                     for (Index j = 0; j < inner; ++j)
+                       to[j] = static_cast<T>((write == Write::add ? to[j] : T(0)) + static_cast<T>(scale * from[j]));
+                   });
+                 }
+               });
 }
 
 /// y[o, index[k], .] += scale x[o, k, .] for k in order, except where index[k] is `skipped`.  x (outer, count, inner),
@@ -73,7 +74,8 @@ void for_each_index(Cpu, const Shape& index_shape, const Shape& shape, int dim, 
   const Index outer = before.numel(), inner = behind.numel(), n = shape.rank() > 0 ? index_shape[dim] : 1;
   if (outer == 0 || inner == 0 || n == 0) return;
   const Index own_step = shape.rank() > 0 ? own[dim] : 1, other_step = shape.rank() > 0 ? other[dim] : 1;
-  const detail::StridedPair lines(before, before_own, before_other, false), across(behind, behind_own, behind_other, false);
+  const detail::StridedPair lines(before, before_own, before_other, false),
+      across(behind, behind_own, behind_other, false);
   constexpr Index width = 1024;
   const Index blocks = (inner + width - 1) / width;
   parallel_for(outer * blocks, std::max<Index>(1, memory_grain / (n * std::min(inner, width))),

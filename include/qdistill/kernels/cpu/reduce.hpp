@@ -1,6 +1,6 @@
 /// Sums and maxima over any set of dims of a contiguous tensor.
 ///
-/// The order of the additions is fixed by the sizes: pieces of at most 1024 neighbours are added in 32 lanes (or 16
+/// The order of the additions is fixed by the sizes: pieces of at most 512 neighbours are added in 32 lanes (or 16
 /// rows in one group where the last dim stays), pieces are added up in double, and a long fiber is cut into segments
 /// whose partial results are added in order. So the result does not depend on threads, and its error hardly grows with
 /// size.
@@ -106,7 +106,7 @@ struct Min {
 
 namespace detail {
 
-inline constexpr Index reduce_piece = 1024;       // neighbours that one call of a source yields at most
+inline constexpr Index reduce_piece = 512;        // neighbours that one call of a source yields at most
 inline constexpr Index reduce_rows = 16;          // rows added in T before they join the wide sums
 inline constexpr Index reduce_columns = 256;      // columns handled together where the last dim stays
 inline constexpr Index reduce_segment = 1 << 16;  // elements of a fiber that one task reduces
