@@ -26,7 +26,8 @@ int main() {
   const double trained = train::evaluate(student, held_out).accuracy();
   const double loaded = train::tally([&](const Tensor<float>& x) { return packed.run(x); }, held_out).accuracy();
   std::printf("%lld parameters, %lld bytes on disk, accuracy %.3f trained, %.3f from the file\n",
-              static_cast<long long>(student.parameter_count()), static_cast<long long>(bytes.total()), trained, loaded);
+              static_cast<long long>(student.parameter_count()), static_cast<long long>(bytes.total()), trained,
+              loaded);
   return trained == loaded ? 0 : 1;
 }
 // [end]

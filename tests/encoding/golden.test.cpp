@@ -1,7 +1,8 @@
 /// Sizes and code lengths of the authors' code (golden topic huffman_size).
+#include "golden.hpp"
+
 #include <catch2/catch.hpp>
 
-#include "golden.hpp"
 #include "qdistill/encoding/huffman.hpp"
 #include "qdistill/encoding/paper_size.hpp"
 #include "qdistill/kernels/cpu/uniform_quantize.hpp"
@@ -72,9 +73,8 @@ const bool uniform_sizes = golden("huffman_uniform", [](auto g) {
                    paper_size_mb(all - inner, inner, mean_bit_length(uniform_counts(*g, 1, tensors - 1)), k));
 });
 
-const bool nonuniform_sizes = golden("huffman_nonuniform", [](auto g) {
-  g->compare_value("mean_bit_length", mean_bit_length(nonuniform_counts(*g)));
-});
+const bool nonuniform_sizes = golden(
+    "huffman_nonuniform", [](auto g) { g->compare_value("mean_bit_length", mean_bit_length(nonuniform_counts(*g))); });
 
 const bool code_lengths = golden("huffman_code_lengths", [](auto g) {
   std::vector<std::uint64_t> counts;

@@ -33,7 +33,9 @@ const bool cnn_golden = golden("cnn_forward_backward", [](auto g) {
 TEST_CASE("parameter counts of the CIFAR networks are the paper's", "[models]") {
   std::ifstream in(std::string(QDISTILL_TEST_DIR) + "/golden/parameter_counts.json");
   const auto counts = nlohmann::json::parse(in).at("counts");
-  const auto count = [](models::PolinoSpec spec) { return models::polino_cnn<float>(std::move(spec)).parameter_count(); };
+  const auto count = [](models::PolinoSpec spec) {
+    return models::polino_cnn<float>(std::move(spec)).parameter_count();
+  };
   CHECK(count(models::polino_teacher()) == counts.at("cifar10_teacher").get<Index>());
   CHECK(count(models::polino_student_1()) == counts.at("cifar10_student1").get<Index>());
   CHECK(count(models::polino_student_2()) == counts.at("cifar10_student2").get<Index>());

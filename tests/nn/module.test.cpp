@@ -21,9 +21,9 @@ using namespace qdistill;
 namespace {
 
 nn::Sequential<float> small_net() {
-  return nn::Sequential<float>(nn::Conv2d<float>(3, 4, 3, {.padding = 1}), nn::BatchNorm2d<float>(4),
-                               nn::ReLU<float>(), nn::MaxPool2d<float>(2), nn::Dropout2d<float>(0.5),
-                               nn::Flatten<float>(), nn::Linear<float>(4 * 4 * 4, 10));
+  return nn::Sequential<float>(nn::Conv2d<float>(3, 4, 3, {.padding = 1}), nn::BatchNorm2d<float>(4), nn::ReLU<float>(),
+                               nn::MaxPool2d<float>(2), nn::Dropout2d<float>(0.5), nn::Flatten<float>(),
+                               nn::Linear<float>(4 * 4 * 4, 10));
 }
 
 /// The ten-line network of the documentation.

@@ -60,6 +60,17 @@ inline const bool avg_pool2d_registered = op_case(
     },
     [](const Args<double>& a) { return avg_pool2d_reference(a[0], true); });
 
+inline const bool avg_pool2d_halves_registered = op_case(
+    {.name = "avg_pool2d, halves", .shapes = {{{2, 4, 6}}, {{1, 5, 3}}}, .more_shapes = {{{3, 10, 35}}}},
+    [](const auto& a) { return avg_pool2d(a[0], 2); },
+    [](const Args<double>& a) {
+      std::vector<double> y;
+      for (Index n = 0; n < a[0].size(0); ++n)
+        for (Index i = 0; i + 1 < a[0].size(1); i += 2)
+          for (Index j = 0; j + 1 < a[0].size(2); j += 2) y.push_back(mean_reference(a[0], n, i, i + 2, j, j + 2, 4));
+      return y;
+    });
+
 inline const bool avg_pool2d_no_pad_registered = op_case(
     {.name = "avg_pool2d without padding in the count", .shapes = {{{2, 2, 5, 6}}, {{1, 4, 3}}}},
     [](const auto& a) {

@@ -2,6 +2,7 @@
 #include "qdistill/ops/view.hpp"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "qdistill/ops/index.hpp"
 #include "qdistill/ops/join.hpp"
@@ -24,6 +25,11 @@ TEST_CASE("views share storage where strides can express them", "[ops][view]") {
   CHECK_FALSE(reshape(turned, {24}).shares_storage(x));
   CHECK_FALSE(contiguous(turned).shares_storage(x));
   CHECK(transpose(turned, 0, 2).contiguous());
+}
+
+TEST_CASE("copies keep the sign of zero", "[ops][view]") {
+  const Tensor<float> turned = contiguous(transpose(Tensor<float>::full({3, 2}, -0.0f), 0, 1));
+  for (const float v : turned.span()) CHECK(std::signbit(v));
 }
 
 TEST_CASE("slice clips positions as Python does", "[ops][view]") {

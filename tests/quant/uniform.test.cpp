@@ -33,9 +33,9 @@ void compare_levels(GoldenCase& c, const Tensor<T>& v, const std::vector<std::ui
   if (c.has("levels")) levels = c.tensor<Index>("levels").to_vector();
   for (Index i = 0; i < v.numel(); ++i) {
     const Index b = rule.bucket_size ? i / rule.bucket_size : 0;
-    const double scaled = static_cast<double>((v.data()[i] - beta[static_cast<std::size_t>(b)]) /
-                                              alpha[static_cast<std::size_t>(b)]) *
-                          static_cast<double>(rule.levels - 1);
+    const double scaled =
+        static_cast<double>((v.data()[i] - beta[static_cast<std::size_t>(b)]) / alpha[static_cast<std::size_t>(b)]) *
+        static_cast<double>(rule.levels - 1);
     const bool boundary = !c.is_float64() && std::fabs(scaled - std::floor(scaled) - 0.5) < 1e-5;
     const double a = static_cast<double>(output.data()[i]), w = static_cast<double>(want.data()[i]);
     if (std::fabs(a - w) > atol + rtol * std::fabs(w) && !boundary) {
@@ -107,8 +107,8 @@ TEST_CASE("decoding the encoding gives the effective weight bit for bit", "[quan
         if (scaling != Scaling::linear && bits == 1) continue;
         for (const bool mean : {false, true}) {
           OneWeight m(Tensor<float>::normal({123, 11}, {5, 6}, 0.1f, 0.5f));
-          quant::attach(m, quant::Uniform{
-                               .bits = bits, .bucket_size = bucket, .scaling = scaling, .subtract_mean = mean});
+          quant::attach(m,
+                        quant::Uniform{.bits = bits, .bucket_size = bucket, .scaling = scaling, .subtract_mean = mean});
           INFO(m.w->parametrization()->description());
           const Encoding e = m.w->encode();
           CHECK(decode_ref(e) == m.w->effective(nn::Phase::eval).to_vector());

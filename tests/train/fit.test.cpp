@@ -19,7 +19,12 @@ using namespace qdistill;
 namespace {
 
 models::PolinoSpec tiny() {
-  return {.name = "tiny", .kernel = 3, .convs = {4, 5}, .pool_after = {0, 1}, .linear = {12}, .dropout = {{0, .2}, {2, .3}}};
+  return {.name = "tiny",
+          .kernel = 3,
+          .convs = {4, 5},
+          .pool_after = {0, 1},
+          .linear = {12},
+          .dropout = {{0, .2}, {2, .3}}};
 }
 
 struct Folder {
@@ -168,8 +173,10 @@ TEST_CASE("a cache of teacher logits changes nothing, and is refused with augmen
 
 TEST_CASE("training learns: a tiny student beats chance on easy digits", "[train]") {
   const data::ImageSet set = data::make_digits({.count = 600, .seed = 5, .difficulty = 0});
-  const data::ImageSet held_out = data::make_digits({.count = 200, .seed = 5, .split = data::Split::test, .difficulty = 0});
-  data::DataLoader loader(set, {.batch_size = 20, .shuffle = true, .seed = 1}), validation(held_out, {.batch_size = 50});
+  const data::ImageSet held_out =
+      data::make_digits({.count = 200, .seed = 5, .split = data::Split::test, .difficulty = 0});
+  data::DataLoader loader(set, {.batch_size = 20, .shuffle = true, .seed = 1}),
+      validation(held_out, {.batch_size = 50});
   manual_seed(4);
   models::PolinoSpec spec = tiny();
   spec.convs = {8, 8}, spec.linear = {32}, spec.dropout = {};

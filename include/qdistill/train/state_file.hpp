@@ -10,8 +10,9 @@ namespace qdistill::inline QDISTILL_ABI::train {
 
 /// How a state is loaded.
 struct LoadOptions {
-  bool strict = true;                         ///< missing or unexpected names are errors
-  std::map<std::string, std::string> rename;  ///< name in the file -> name in the model; a trailing * stands for a rest
+  bool strict = true;  ///< missing or unexpected names are errors
+  std::map<std::string, std::string> rename =
+      {};  ///< name in the file -> name in the model; a trailing * stands for a rest
 };
 
 namespace detail {

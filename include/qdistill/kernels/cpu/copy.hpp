@@ -114,11 +114,15 @@ void copy_strided(Cpu, const Shape& shape, const T* from, const Strides& from_st
         const T* const source = from + at.from;
         T* const target = to + at.to;
         const Index from_step = pair.from[last], to_step = pair.to[last], to_other = pair.to[other];
-        for (Index j = 0; j < width; ++j)
-          for (Index i = i0; i < i1; ++i) {
-            T& v = target[i * to_other + j * to_step];
-            v = static_cast<T>((write == Write::add ? v : T(0)) + source[i + j * from_step]);
-          }
+        for (Index j0 = 0; j0 < width; j0 += tile) {
+          const Index j1 = std::min(width, j0 + tile);
+          for (Index i = i0; i < i1; ++i)
+            for (Index j = j0; j < j1; ++j) {
+              T& v = target[i * to_other + j * to_step];
+              const T next = source[i + j * from_step];
+              v = write == Write::add ? static_cast<T>(v + next) : next;
+            }
+        }
       }
     });
     return;

@@ -26,6 +26,12 @@ struct BinGrid {
   double scale(Index i, Index j) const noexcept {
     return 1.0 / static_cast<double>(divisor != 0 ? divisor : rows[i].count * cols[j].count);
   }
+  /// True if each column bin holds two columns, side by side with the next.
+  bool pairs() const noexcept {
+    for (Index j = 0; j < out_w; ++j)
+      if (cols[j].begin != 2 * j || cols[j].end != 2 * j + 2) return false;
+    return true;
+  }
   Index planes_at_once() const noexcept { return std::max<Index>(1, memory_grain / std::max<Index>(1, h * w)); }
 };
 
@@ -33,8 +39,7 @@ struct BinGrid {
 template <class T>
 void average_pool(Cpu, const BinGrid& g, const T* x, T* y) {
   if (g.out_h * g.out_w == 0) return;
-  bool pairs = true;  // bins of two columns, side by side
-  for (Index j = 0; j < g.out_w; ++j) pairs = pairs && g.cols[j].begin == 2 * j && g.cols[j].end == 2 * j + 2;
+  const bool pairs = g.pairs();
   parallel_for(g.planes, g.planes_at_once(), [&](Index begin, Index end) {
     Tensor<T> buffer = Tensor<T>::empty({g.w});
     T* const sum = buffer.data();
@@ -75,6 +80,7 @@ void average_pool(Cpu, const BinGrid& g, const T* x, T* y) {
 /// dx (planes, h, w) (=|+=) the gradient of average_pool from dy (planes, out_h, out_w).
 template <class T>
 void average_pool_backward(Cpu, const BinGrid& g, const T* dy, T* dx, Write write) {
+  const bool pairs = g.pairs();
   parallel_for(g.planes, g.planes_at_once(), [&](Index begin, Index end) {
     Tensor<T> buffer = Tensor<T>::empty({g.w});
     T* const share = buffer.data();
@@ -88,9 +94,19 @@ void average_pool_backward(Cpu, const BinGrid& g, const T* dy, T* dx, Write writ
         if ((p == begin && i == 0) || (i > 0 ? g.rows[i - 1].count : g.rows[g.out_h - 1].count) != g.rows[i].count)
           for (Index j = 0; j < g.out_w; ++j) scale[j] = static_cast<T>(g.scale(i, j));
         std::fill(share, share + g.w, T(0));
-        for (Index j = 0; j < g.out_w; ++j) {
-          const T v = from[j] * scale[j];
-          for (Index c = g.cols[j].begin; c < g.cols[j].end; ++c) share[c] += v;
+        if (pairs) {
+          with_isa([&]() QDISTILL_ISA_BODY {
+            QDISTILL_SIMD
+            for (Index j = 0; j < g.out_w; ++j) {
+              const T v = from[j] * scale[j];
+              share[2 * j] = v, share[2 * j + 1] = v;
+            }
+          });
+        } else {
+          for (Index j = 0; j < g.out_w; ++j) {
+            const T v = from[j] * scale[j];
+            for (Index c = g.cols[j].begin; c < g.cols[j].end; ++c) share[c] += v;
+          }
         }
         with_isa([&]() QDISTILL_ISA_BODY {
           for (Index r = g.rows[i].begin; r < g.rows[i].end; ++r) {

@@ -1,0 +1,113 @@
+/// From the third training step on, forward, loss, backward and optimizer step ask the system for no memory: every call
+/// of malloc and its kin in this process is counted (operator new ends there too, and so does mmap, which only the
+/// allocator itself calls). Not under a sanitizer, which brings its own allocator, and not outside of glibc.
+#include <catch2/catch.hpp>
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define QDISTILL_COUNT_MALLOC 0
+#endif
+#endif
+#if !defined(QDISTILL_COUNT_MALLOC)
+#define QDISTILL_COUNT_MALLOC 1
+#endif
+#else
+#define QDISTILL_COUNT_MALLOC 0
+#endif
+
+#if QDISTILL_COUNT_MALLOC
+
+#include <atomic>
+#include <cstdlib>
+
+#include "qdistill/models/polino_cnn.hpp"
+#include "qdistill/ops/distillation_loss.hpp"
+#include "qdistill/optim/sgd.hpp"
+#include "qdistill/quant/attach.hpp"
+#include "qdistill/quant/uniform.hpp"
+
+namespace {
+std::atomic<bool> counting{false};
+std::atomic<long> calls{0};
+void count() {
+  if (counting.load(std::memory_order_relaxed)) calls.fetch_add(1, std::memory_order_relaxed);
+}
+}  // namespace
+
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+
+void* malloc(std::size_t n) {
+  count();
+  return __libc_malloc(n);
+}
+void* calloc(std::size_t n, std::size_t size) {
+  count();
+  return __libc_calloc(n, size);
+}
+void* realloc(void* p, std::size_t n) {
+  count();
+  return __libc_realloc(p, n);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t n) {
+  count();
+  return __libc_memalign(alignment, n);
+}
+int posix_memalign(void** out, std::size_t alignment, std::size_t n) {
+  count();
+  *out = __libc_memalign(alignment, n);
+  return *out ? 0 : 12;
+}
+}
+
+namespace qdistill_test {
+
+using namespace qdistill;
+
+TEST_CASE("from the third step on a training step allocates nothing", "[train]") {
+  models::PolinoSpec spec{.name = "tiny",
+                          .kernel = 5,
+                          .convs = {8, 6},
+                          .pool_after = {0, 1},
+                          .linear = {20},
+                          .dropout = {{0, .2}, {2, .3}}};
+  models::PolinoCnn<float> student(spec), teacher(spec);
+  teacher.eval();
+  quant::attach(student, quant::Uniform{.bits = 4});
+  optim::SGD<float> sgd(student.parameters(), {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
+  const Tensor<float> x = Tensor<float>::uniform({16, 3, 32, 32}, {1, 1}, -1.0f, 1.0f);
+  const Tensor<Index> y = Tensor<Index>::full({16}, 3);
+  for (const int threads : {1, 2}) {
+    const int before = num_threads();
+    set_num_threads(threads);
+    for (int step = 0; step < 6; ++step) {
+      if (step == 2) calls = 0, counting = true;
+      sgd.zero_grad();
+      Tensor<float> targets;
+      {
+        const NoGrad no_grad;
+        targets = teacher(x);
+      }
+      distillation_loss(student(x), targets, y).backward();
+      sgd.step();
+    }
+    counting = false;
+    set_num_threads(before);
+    INFO(threads << " threads");
+    CHECK(calls == 0);
+  }
+  // The counter does count.
+  counting = true;
+  void* volatile p = std::malloc(10);
+  counting = false;
+  std::free(p);
+  CHECK(calls == 1);
+}
+
+}  // namespace qdistill_test
+
+#endif
