@@ -1,0 +1,127 @@
+/// Single kernels: matrix products of network shapes, the convolutions of the CIFAR-10 teacher and student in their
+/// three directions, fake-quantization, and the copy that bounds what streams through memory. Counters: gflops (direct
+/// algorithm, 2 operations per multiply-add) or gbytes_per_second.
+#include "common.hpp"
+#include "qdistill/core/random.hpp"
+#include "qdistill/core/tensor.hpp"
+#include "qdistill/kernels/cpu/conv.hpp"
+#include "qdistill/kernels/cpu/conv_data.hpp"
+#include "qdistill/kernels/cpu/conv_weights.hpp"
+#include "qdistill/kernels/cpu/gemm.hpp"
+#include "qdistill/kernels/cpu/uniform_quantize.hpp"
+
+namespace qdistill_bench {
+
+Tensor<float> random(const Shape& shape, std::uint64_t stream) {
+  return Tensor<float>::uniform(shape, {1, stream}, -1.0f, 1.0f);
+}
+
+struct Product {
+  const char* name;
+  Index m, n, k;
+  bool trans_a = false, trans_b = false;
+};
+
+void gemm_case(const Product& p) {
+  add_case(text("gemm/", p.name), [p](benchmark::State& state) {
+    const Tensor<float> a = random({p.m, p.k}, 1), b = random({p.k, p.n}, 2);
+    Tensor<float> c = Tensor<float>::empty({p.m, p.n});
+    const double seconds = timed(state, 1, [&] {
+      kernels::gemm(Cpu{}, p.trans_a, p.trans_b, p.m, p.n, p.k, a.data(), p.trans_a ? p.m : p.k, b.data(),
+                    p.trans_b ? p.k : p.n, c.data(), p.n);
+    });
+    rate(state, "gflops", 2e-9 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k),
+         seconds);
+  });
+}
+
+enum class Direction { forward, backward_data, backward_weights };
+
+/// Square images of `side`, kernels of `k`, same padding.
+struct Layer {
+  const char* net;
+  Index in, side, out, k;
+};
+
+void conv_case(const Layer& l, Direction direction) {
+  const char* const what = direction == Direction::forward         ? "forward"
+                           : direction == Direction::backward_data ? "backward_data"
+                                                                   : "backward_weights";
+  add_case(text("conv/", l.net, '/', l.in, 'x', l.side, 'x', l.side, "_to_", l.out, '/', what),
+           [l, direction](benchmark::State& state) {
+             kernels::Conv2dShape s;
+             s.N = 32, s.C = l.in, s.H = s.W = l.side, s.O = l.out, s.KH = s.KW = l.k, s.pad_h = s.pad_w = l.k / 2;
+             Tensor<float> x = random({s.N, s.C, s.H, s.W}, 1), y = random({s.N, s.O, s.H, s.W}, 2);
+             Tensor<float> w = random({s.O, s.C, s.KH, s.KW}, 3), bias = random({s.O}, 4);
+             const double seconds = timed(state, 1, [&] {
+               if (direction == Direction::forward)
+                 kernels::conv2d_forward(Cpu{}, s, x.data(), w.data(), bias.data(), y.data());
+               else if (direction == Direction::backward_data)
+                 kernels::conv2d_backward_data(Cpu{}, s, y.data(), w.data(), x.data(), Write::set);
+               else kernels::conv2d_backward_weights(Cpu{}, s, x.data(), y.data(), w.data(), bias.data(), Write::set);
+             });
+             const Index pixels = s.N * s.H * s.W, taps = s.C * s.KH * s.KW;
+             rate(state, "gflops", 2e-9 * static_cast<double>(pixels) * static_cast<double>(s.O * taps), seconds);
+           });
+}
+
+/// As many weights as the teacher has, in whole buckets of 256.
+constexpr Index weights = 256 * 20800;
+
+void quantize(benchmark::State& state) {
+  const Tensor<float> v = random({weights}, 1);
+  Tensor<float> q = Tensor<float>::empty({weights});
+  kernels::UniformRule<float> rule;
+  rule.levels = 16, rule.bucket_size = 256;
+  const double seconds = timed(state, 2, [&] {
+    kernels::uniform_quantize(Cpu{}, weights, v.data(), rule, kernels::UniformResult<float>{.values = q.data()});
+  });
+  rate(state, "gbytes_per_second", 8e-9 * static_cast<double>(weights), seconds);
+}
+
+void copy(benchmark::State& state) {
+  const Tensor<float> from = random({weights}, 1);
+  Tensor<float> to = Tensor<float>::empty({weights});
+  const double seconds = timed(state, 2, [&] { copy_elements(from.data(), to.data(), weights); });
+  rate(state, "gbytes_per_second", 8e-9 * static_cast<double>(weights), seconds);
+}
+
+void add_cases() {
+  for (const Product& p : {Product{"256", 256, 256, 256},
+                           {"512", 512, 512, 512},
+                           {"1024", 1024, 1024, 1024},
+                           {"2048", 2048, 2048, 2048},
+                           {"76x1024x684", 76, 1024, 684},
+                           {"126x256x1134", 126, 256, 1134},
+                           {"148x64x1332", 148, 64, 1332},
+                           {"8192x148x1332", 8192, 148, 1332},
+                           {"64x2000x500", 64, 2000, 500},
+                           {"1600x2000x500", 1600, 2000, 500},
+                           {"1600x10000x500", 1600, 10000, 500},
+                           {"128x1200x2368", 128, 1200, 2368, false, true},  // teacher's linear layer, forward
+                           {"1200x2368x128", 1200, 2368, 128, true, false},  // the gradient of its weight
+                           {"1024x2048x512", 1024, 2048, 512},
+                           {"1x4096x4096", 1, 4096, 4096, false, true}})
+    gemm_case(p);
+  for (const Layer& l : {Layer{"teacher", 3, 32, 76, 3},
+                         {"teacher", 76, 32, 76, 3},
+                         {"teacher", 76, 16, 126, 3},
+                         {"teacher", 126, 16, 126, 3},
+                         {"teacher", 126, 8, 148, 3},
+                         {"teacher", 148, 8, 148, 3},
+                         {"student", 3, 32, 75, 5},
+                         {"student", 75, 32, 50, 5},
+                         {"student", 50, 16, 50, 5},
+                         {"student", 50, 16, 25, 5}})
+    for (const Direction d : {Direction::forward, Direction::backward_data, Direction::backward_weights})
+      conv_case(l, d);
+  add_case("bucket_quantize_5m", quantize);
+  add_case("copy_5m", copy);
+}
+
+}  // namespace qdistill_bench
+
+int main(int argc, char** argv) {
+  qdistill_bench::add_cases();
+  return qdistill_bench::run(argc, argv);
+}
