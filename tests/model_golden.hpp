@@ -10,7 +10,8 @@ namespace qdistill_test {
 inline models::PolinoSpec polino_spec_of(const nlohmann::json& p, double momentum) {
   models::PolinoSpec s;
   s.name = "golden", s.batch_norm_momentum = momentum;
-  for (const auto& c : p.at("spec_conv_layers")) s.convs.push_back(c.at(0).get<Index>()), s.kernel = c.at(1).get<Index>();
+  for (const auto& c : p.at("spec_conv_layers"))
+    s.convs.push_back(c.at(0).get<Index>()), s.kernel = c.at(1).get<Index>();
   for (const auto& m : p.at("spec_max_pooling")) s.pool_after.push_back(m.at(0).get<Index>());
   for (const auto& l : p.at("spec_linear")) s.linear.push_back(l.get<Index>());
   s.width = p.at("width").get<Index>(), s.height = p.at("height").get<Index>();

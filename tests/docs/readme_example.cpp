@@ -8,13 +8,13 @@
 using namespace qdistill;
 
 int main() {
-  const data::ImageSet digits = data::make_digits({.count = 1200});  // generated 32 x 32 images, no file needed
+  const data::ImageSet digits = data::make_digits({.count = 1200, .difficulty = 0});  // drawn, no file needed
   const data::TrainValidation parts = data::split_validation(digits, 200, 1);
-  data::DataLoader batches(parts.train, {.batch_size = 50, .shuffle = true, .seed = 1});
+  data::DataLoader batches(parts.train, {.batch_size = 20, .shuffle = true, .seed = 1});
   data::DataLoader held_out(parts.validation);
 
-  auto teacher = models::polino_cnn<float>({.convs = {12, 24}, .pool_after = {0, 1}, .linear = {64}});
-  auto student = models::polino_cnn<float>({.convs = {6, 12}, .pool_after = {0, 1}, .linear = {32}});
+  auto teacher = models::polino_cnn<float>({.convs = {8, 16}, .pool_after = {0, 1}, .linear = {256}});
+  auto student = models::polino_cnn<float>({.convs = {4, 8}, .pool_after = {0, 1}, .linear = {128}});
   distill::Options options{.sgd = {.lr = 0.02, .momentum = 0.9, .nesterov = true}, .fit = {.epochs = 3}};
   distill::fit(teacher, {}, batches, held_out, options);  // no teacher: on the labels
 

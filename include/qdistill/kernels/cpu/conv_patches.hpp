@@ -83,7 +83,7 @@ QDISTILL_TARGET_AVX512 inline void pad_channels_avx512(const PatchGeometry& g, c
   const __mmask16 tail = lanes16(row - 16 * (chunks - 1));
   for (Index c = c0; c < c1; ++c) {
     for (Index r = 0; r < g.rows; ++r, to += row) {
-      if (r < g.pad_top || r - g.pad_top >= g.src_h) {
+      if (r < g.pad_top || r - g.pad_top >= g.src_h || g.src_w == 0) {
         for (Index k = 0; k < row; ++k) to[k] = 0;
         continue;
       }
