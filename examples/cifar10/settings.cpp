@@ -25,14 +25,14 @@ Settings preset(const std::string& name, bool real_data) {
     s.teacher = thin_teacher(), s.student = models::polino_student_3();
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
-    s.teacher_budget = {6, 0.02}, s.student_budget = {6, 0.02}, s.quantized_budget = {4, 0.01};
+    s.teacher_budget = {8, 0.005}, s.student_budget = {8, 0.005}, s.quantized_budget = {5, 0.005};
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.augment = false, s.cache_teacher = true, s.start_from_distilled = true;
   } else if (name == "standard") {
     s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
     s.train_images = 20000, s.validation_images = 2000;
     s.batch = 50;
-    s.teacher_budget = {18, 0.02}, s.student_budget = {12, 0.02}, s.quantized_budget = {10, 0.02};
+    s.teacher_budget = {18, 0.005}, s.student_budget = {12, 0.005}, s.quantized_budget = {8, 0.005};
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.start_from_distilled = true;
     s.bits_from_labels = {2, 4};

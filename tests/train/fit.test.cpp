@@ -1,8 +1,13 @@
 /// The training loop: learns, stops, resumes with the same bits, does not depend on threads, allocates nothing.
 #include "qdistill/train/fit.hpp"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <thread>
 
 #include "qdistill/data/digits.hpp"
 #include "qdistill/distill/fit.hpp"
@@ -112,6 +117,41 @@ TEST_CASE("a run that is stopped anywhere goes on to the same bits", "[train]") 
     REQUIRE(a.size() == b.size());
     for (std::size_t i = 0; i < a.size(); ++i) CHECK(train::without_time(a[i]) == train::without_time(b[i]));
   }
+}
+
+TEST_CASE("kill -9 at any moment leaves whole files and loses at most one epoch", "[train]") {
+  Folder folder;
+  const int before = num_threads();
+  set_num_threads(1);  // a forked child must not use the parent's OpenMP threads
+  Run unbroken;
+  unbroken.go();
+  const std::string checkpoint = folder.path + "/checkpoint.safetensors", log_path = folder.path + "/log.jsonl";
+  int resumed = 0;
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    std::filesystem::remove(checkpoint);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      Run run;
+      train::EventLog log(log_path);
+      run.options.fit.checkpoint = checkpoint, run.options.fit.log = &log;
+      run.go();
+      ::_exit(0);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(15 + 23 * attempt));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    if (!std::filesystem::exists(checkpoint)) continue;  // killed in the first epoch: nothing to go on from
+    const train::Checkpoint c = train::Checkpoint::load(checkpoint);
+    train::EventLog log(log_path, c.numbers.at("log_bytes").get<std::uint64_t>());
+    Run run;
+    run.options.fit.resume = &c, run.options.fit.log = &log;
+    CHECK(run.go().history.size() == 3);
+    CHECK(run.packed() == unbroken.packed());
+    ++resumed;
+  }
+  set_num_threads(before);
+  CHECK(resumed > 0);
 }
 
 TEST_CASE("weights and packed file have the same bytes with 1, 2 and 4 threads", "[train]") {

@@ -156,6 +156,10 @@ class GradientSlot {
     if (!g.contiguous()) g = g.clone();
     add_elements(g.data(), data(), g.numel());
   }
+  /// Drops a buffer that was handed out here and, because the closure threw, may not have been written.
+  void drop_unfinished() noexcept {
+    if (buffer_ && mode_ == Write::set) *grad_ = {};
+  }
 
  private:
   void prepare() {

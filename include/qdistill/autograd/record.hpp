@@ -115,7 +115,12 @@ class LambdaNode final : public TypedNode<T> {
       slots[i] = GradientSlot<In>(first ? &node->grad() : &extra[i], &node->shape(), node->device());
     }
     Gradients<In> gradients(slots, n);
-    as_function()(dy, gradients);
+    try {
+      as_function()(dy, gradients);
+    } catch (...) {
+      for (int i = 0; i < n; ++i) slots[i].drop_unfinished();
+      throw;
+    }
     for (int i = 0; i < n; ++i) {
       if (!extra[i].defined()) continue;
       auto* const node = static_cast<TypedNode<In>*>(inputs_[i].get());

@@ -220,8 +220,9 @@ class Tensor {
  private:
   static bool is_row_major(const Shape& shape, const Strides& strides) noexcept {
     Index step = 1;
+    for (const Index d : shape)
+      if (d == 0) return true;
     for (int d = shape.rank() - 1; d >= 0; --d) {
-      if (shape[d] == 0) return true;
       if (shape[d] != 1 && strides[d] != step) return false;
       step *= shape[d];
     }
