@@ -1,6 +1,7 @@
 /// Every operation that tests/ops describes, forward on its `bench_shapes`, beside the roofline: the larger of the
 /// time that its arithmetic takes at the machine's peak and the time that its bytes take at the speed of a copy, both
-/// measured at the start. Counters: roofline (1 is the bound), gflops, gbytes_per_second.
+/// measured at the start. Counters: roofline (1 is the bound; above it where the data stay in a cache), gflops,
+/// gbytes_per_second.
 #include <cstdio>
 
 #include "common.hpp"

@@ -10,3 +10,7 @@ configure() {
   if [[ ! -e $folder/CMakeCache.txt ]] && command -v ninja >/dev/null; then generator=(-G Ninja); fi
   cmake -S "$root" -B "$folder" ${generator[@]+"${generator[@]}"} "$@"
 }
+
+# Threads that wait at the end of a short loop sleep instead of spinning: with several processes on few cores, as when
+# tests run in parallel, spinning costs a hundred times the work itself.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}

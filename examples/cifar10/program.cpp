@@ -281,7 +281,7 @@ int Program::verify(const std::string& folder) {
   for (const auto& row : result.at("rows")) {
     const runtime::Model model = runtime::load(folder + '/' + row.at("file").get<std::string>());
     data::DataLoader loader(part, {.batch_size = 200});
-    const auto t = train::tally([&](const Tensor<float>& x) { return model.run(x); }, loader);
+    const auto t = train::tally(model, loader);
     const double before = row.at("accuracy").get<double>();
     const bool equal = t.accuracy() == before;
     different += !equal;

@@ -5,6 +5,7 @@
 #include "../io/temporary_folder.hpp"
 #include "qdistill/models/polino_cnn.hpp"
 #include "qdistill/nn/activation.hpp"
+#include "qdistill/nn/pool.hpp"
 #include "qdistill/nn/sequential.hpp"
 #include "qdistill/nn/shape.hpp"
 #include "qdistill/ops/arithmetic.hpp"
@@ -122,6 +123,12 @@ TEST_CASE("runtime: every layer of a Sequential", "[runtime]") {
             nn::MaxPool2d<float>({3, 2}, {.stride = {2, 1}, .padding = 1, .dilation = {1, 2}, .ceil_mode = true})),
         {2, 3, 8, 9});
     run(nn::Sequential<float>(nn::MaxPool2d<float>(17, {.stride = 3, .padding = 8})), {1, 2, 20, 21});
+    run(nn::Sequential<float>(nn::AvgPool2d<float>(
+            {3, 2}, {.stride = {2, 1}, .padding = 1, .ceil_mode = true, .count_include_pad = false})),
+        {2, 3, 8, 9});
+    run(nn::Sequential<float>(nn::AvgPool2d<float>(2), nn::AvgPool2d<float>(3, {.stride = 1, .divisor_override = 5}),
+                              nn::AdaptiveAvgPool2d<float>({2, 3}), nn::Flatten<float>()),
+        {2, 3, 13, 12});
   }
   SECTION("normalisation") {
     run(nn::Sequential<float>(nn::BatchNorm2d<float>(5, {.eps = 1e-3}), nn::Identity<float>(),

@@ -48,4 +48,10 @@ inline train::FitResult fit(nn::Module<float>& student, const std::vector<nn::Mo
       options.fit);
 }
 
+/// The same without a teacher: cross entropy on the labels.
+inline train::FitResult fit(nn::Module<float>& student, data::DataLoader& loader, data::DataLoader& validation,
+                            const Options& options = {}) {
+  return fit(student, {}, loader, validation, options);
+}
+
 }  // namespace qdistill::inline QDISTILL_ABI::distill

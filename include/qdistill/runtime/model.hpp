@@ -25,6 +25,7 @@ class Model {
     return model;
   }
 
+  Tensor<float> operator()(const Tensor<float>& x) const { return run(x); }
   /// The network's output for a batch x [N, input shape...]: [N, output shape...], in a buffer of its own. Throws
   /// ShapeError for other shapes.
   Tensor<float> run(const Tensor<float>& x) const {

@@ -1,7 +1,7 @@
 /// Accuracy and loss over a dataset, in evaluation mode and without a graph.
 #pragma once
 
-#include "qdistill/data/loader.hpp"
+#include "qdistill/data/tensors.hpp"
 #include "qdistill/nn/module.hpp"
 #include "qdistill/ops/cross_entropy.hpp"
 
@@ -32,12 +32,6 @@ inline Index count_correct(const Tensor<float>& logits, std::span<const Index> l
   return correct;
 }
 
-/// The batch as tensors: images [N, C, H, W], labels [N].
-inline Tensor<float> images_of(const data::Batch& batch) {
-  return Tensor<float>::from(batch.images, {batch.size, batch.shape.channels, batch.shape.height, batch.shape.width});
-}
-inline Tensor<Index> labels_of(const data::Batch& batch) { return Tensor<Index>::from(batch.labels, {batch.size}); }
-
 /// Runs `model(images) -> logits` over one epoch of `loader`, from its first batch. Loss: cross entropy.
 template <class Model>
 Tally tally(Model&& model, data::DataLoader& loader) {
@@ -45,12 +39,13 @@ Tally tally(Model&& model, data::DataLoader& loader) {
   Tally t;
   loader.seek({0, 0});
   for (const data::Batch& batch : loader) {
-    const Tensor<float> logits = model(images_of(batch));
+    const data::TensorBatch tensors = data::to_tensors(batch);
+    const Tensor<float> logits = model(tensors.images);
     check<ShapeError>(logits.rank() == 2 && logits.shape()[0] == batch.size, "evaluate", "got logits of shape ",
                       logits.shape(), ", expected [", batch.size, ", classes]");
     t.images += batch.size;
     t.correct += count_correct(logits, batch.labels);
-    t.loss_sum += static_cast<double>(cross_entropy(logits, labels_of(batch), {.reduction = Reduction::sum}).item());
+    t.loss_sum += static_cast<double>(cross_entropy(logits, tensors.labels, {.reduction = Reduction::sum}).item());
   }
   return t;
 }

@@ -244,12 +244,11 @@ inline FitResult fit(nn::Module<float>& model, optim::Optimizer<float>& optimize
     bool complete = loader.position().epoch > state.epoch;
     while (!complete) {
       const data::Batch& batch = loader.next();
-      const Tensor<float> images = images_of(batch);
-      const Tensor<Index> labels = labels_of(batch);
+      const data::TensorBatch tensors = data::to_tensors(batch);
       optimizer.zero_grad();
       {
-        const Tensor<float> logits = model(images);
-        const Tensor<float> value = loss(logits, images, labels, batch);
+        const Tensor<float> logits = model(tensors.images);
+        const Tensor<float> value = loss(logits, tensors.images, tensors.labels, batch);
         const double v = static_cast<double>(value.item());
         if (!std::isfinite(v)) detail::report_not_finite(model, options.stage, state.epoch, batch.number, v);
         state.train.images += batch.size;
