@@ -10,11 +10,11 @@
 #include "qdistill/train/manifest.hpp"
 #include "qdistill/train/state_file.hpp"
 
-#if !defined(CIFAR10_COMMIT)
-#define CIFAR10_COMMIT ""
+#if !defined(QDISTILL_EXAMPLE_COMMIT)
+#define QDISTILL_EXAMPLE_COMMIT ""
 #endif
-#if !defined(CIFAR10_FLAGS)
-#define CIFAR10_FLAGS ""
+#if !defined(QDISTILL_EXAMPLE_FLAGS)
+#define QDISTILL_EXAMPLE_FLAGS ""
 #endif
 
 namespace cifar10 {
@@ -96,8 +96,8 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
                                                       : train::RunRecord::create(folder));
   std::filesystem::create_directories(folder + "/state");
   record_->write_manifest(train::manifest({.arguments = arguments_,
-                                           .commit = CIFAR10_COMMIT,
-                                           .flags = CIFAR10_FLAGS,
+                                           .commit = QDISTILL_EXAMPLE_COMMIT,
+                                           .flags = QDISTILL_EXAMPLE_FLAGS,
                                            .seed = s_.seed,
                                            .data = train_set_.name,
                                            .data_checksum = text("philox:", data::checksum(train_set_)),

@@ -187,7 +187,7 @@ TEST_CASE("tutorial: distill, quantize, pack, run, resume", "[docs]") {
 
   auto teacher = models::polino_cnn<float>({.convs = {6, 8}, .pool_after = {0, 1}, .linear = {32}});
   distill::Options options{.sgd = {.lr = 0.02, .momentum = 0.9, .nesterov = true}, .fit = {.epochs = 2}};
-  distill::fit(teacher, {}, batches, held_out, options);  // no teacher: cross entropy on the labels
+  distill::fit(teacher, batches, held_out, options);  // cross entropy on the labels
   // [end]
 
   // [snippet distillation]

@@ -223,7 +223,7 @@ TEST_CASE("training learns: a tiny student beats chance on easy digits", "[train
   models::PolinoCnn<float> net(spec);
   distill::Options options;
   options.sgd.lr = 0.02, options.fit.epochs = 4;
-  const auto result = distill::fit(net, {}, loader, validation, options);
+  const auto result = distill::fit(net, loader, validation, options);
   CHECK(result.best_accuracy > 0.3);
   CHECK(result.history.back().train_loss < result.history.front().train_loss);
   data::DataLoader again(held_out, {.batch_size = 50});
