@@ -69,8 +69,8 @@ class TensorPrinter {
 
  private:
   /// Calls f(i) for the indices of dim d that are shown, and gap() where some are left out.
-  template <class F, class G>
-  void shown(int d, F&& f, G&& gap) const {
+  template <class F, class Gap>
+  void shown(int d, F&& f, Gap&& gap) const {
     const Index n = x_.shape()[d], edge = options_.edge_items;
     for (Index i = 0; i < n; ++i) {
       if (shorten_ && i == edge && edge < n - edge) {
