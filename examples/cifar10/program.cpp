@@ -50,8 +50,10 @@ const std::vector<Index>& image_shape() {
 
 void load_data(const Settings& s, data::ImageSet& train, data::ImageSet& test) {
   if (s.data.empty()) {
-    train = data::make_digits({.count = s.generated_train, .seed = 1, .split = data::Split::train});
-    test = data::make_digits({.count = s.generated_test, .seed = 1, .split = data::Split::test});
+    train = data::make_digits(
+        {.count = s.generated_train, .seed = 1, .split = data::Split::train, .difficulty = s.difficulty});
+    test = data::make_digits(
+        {.count = s.generated_test, .seed = 1, .split = data::Split::test, .difficulty = s.difficulty});
     return;
   }
   std::string folder = s.data;
@@ -206,7 +208,8 @@ void Program::run() {
                 static_cast<long long>(train_set_.size()), static_cast<long long>(test_set_.size()));
   std::printf(
       "Training on %lld images, validation on %lld, test on %lld. Learning rate, batch and epochs are this "
-      "preset's own:\n  teacher %lld epochs at %g, student %lld at %g, quantized %lld at %g; batch %lld, %s.\n",
+      "preset's own:\n  teacher %lld epochs at %g, student on labels %lld at %g, distilled %lld at %g, quantized %lld "
+      "at %g; batch %lld, %s.\n",
       static_cast<long long>(train_->size()), static_cast<long long>(validation_->size()),
       static_cast<long long>(test_->size()), static_cast<long long>(s_.teacher_budget.epochs), s_.teacher_budget.lr,
       static_cast<long long>(s_.student_budget.epochs), s_.student_budget.lr,
@@ -220,7 +223,7 @@ void Program::run() {
   const auto teacher = stage("teacher", s_.teacher, s_.teacher_budget, nullptr, nullptr, nullptr, seconds);
   add_row(*teacher, {.name = "teacher", .kind = "full precision", .seconds = seconds});
   {
-    const auto net = stage("student, labels", s_.student, s_.student_budget, nullptr, nullptr, nullptr, seconds);
+    const auto net = stage("student, labels", s_.student, s_.label_budget, nullptr, nullptr, nullptr, seconds);
     add_row(*net, {.name = "student, labels", .kind = "full precision", .seconds = seconds});
   }
   const models::PolinoSpec plain = models::without_dropout(s_.student);

@@ -13,6 +13,14 @@ models::PolinoSpec thin_teacher() {
   return s;
 }
 
+/// Student 3 at half its width.
+models::PolinoSpec thin_student() {
+  models::PolinoSpec s = models::polino_student_3();
+  s.name = "thin student";
+  s.convs = {12, 5, 5, 3}, s.linear = {100};
+  return s;
+}
+
 }  // namespace
 
 Settings preset(const std::string& name, bool real_data) {
@@ -21,18 +29,20 @@ Settings preset(const std::string& name, bool real_data) {
   s.generated_train = 12000, s.generated_test = 4000;
   s.teacher = models::polino_teacher(), s.student = models::polino_student_1();
   if (name == "quick") {
-    s.about = "narrow members of the paper's family (a thin teacher, the paper's smallest student), a few epochs";
-    s.teacher = thin_teacher(), s.student = models::polino_student_3();
+    s.about = "narrow members of the paper's family (a thin teacher, its student 3 at half width), a few epochs";
+    s.teacher = thin_teacher(), s.student = thin_student();
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
-    s.teacher_budget = {8, 0.005}, s.student_budget = {8, 0.005}, s.quantized_budget = {5, 0.005};
+    s.teacher_budget = {8, 0.005}, s.label_budget = {8, 0.005}, s.student_budget = {8, 0.04};
+    s.quantized_budget = {5, 0.01};
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.augment = false, s.cache_teacher = true, s.start_from_distilled = true;
   } else if (name == "standard") {
     s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
     s.train_images = 20000, s.validation_images = 2000;
     s.batch = 50;
-    s.teacher_budget = {18, 0.005}, s.student_budget = {12, 0.005}, s.quantized_budget = {8, 0.005};
+    s.teacher_budget = {18, 0.005}, s.label_budget = {12, 0.005}, s.student_budget = {12, 0.01};
+    s.quantized_budget = {8, 0.01};
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.start_from_distilled = true;
     s.bits_from_labels = {2, 4};
@@ -40,13 +50,13 @@ Settings preset(const std::string& name, bool real_data) {
     s.about = "the first paper's text: T = 5, equal weights, 200 epochs";
     s.validation_images = 5000;
     s.batch = 25, s.cosine = false;
-    s.teacher_budget = s.student_budget = s.quantized_budget = {200, 0.001};
+    s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {200, 0.001};
     s.loss = {.temperature = 5, .teacher_weight = 0.5, .reduction = DistillationReduction::batch_mean};
     s.bits_from_labels = {2, 4};
   } else if (name == "authors") {
     s.about = "the published code: T = 2, weight 0.7, KL averaged over batch and classes, schedule on the test set";
     s.batch = 25, s.cosine = false, s.test_schedule = true;
-    s.teacher_budget = s.student_budget = s.quantized_budget = {200, 0.001};
+    s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {200, 0.001};
     s.loss = {.temperature = 2, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_times_classes};
     s.bits_from_labels = {2, 4};
   } else {
@@ -67,11 +77,12 @@ train::Json Settings::json() const {
           {"train_images", train_images},
           {"validation_images", validation_images},
           {"test_images", test_images},
-          {"generated", {{"train", generated_train}, {"test", generated_test}}},
+          {"generated", {{"train", generated_train}, {"test", generated_test}, {"difficulty", difficulty}}},
           {"batch", batch},
           {"budget",
            {{"teacher", budget(teacher_budget)},
-            {"student", budget(student_budget)},
+            {"student, labels", budget(label_budget)},
+            {"student, distilled", budget(student_budget)},
             {"quantized", budget(quantized_budget)}}},
           {"momentum", momentum},
           {"weight_decay", weight_decay},

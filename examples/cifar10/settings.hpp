@@ -27,9 +27,10 @@ struct Settings {
   Index train_images = 0;                         ///< 0: all; else a balanced choice by seed
   Index validation_images = 0;                    ///< taken from the training images
   Index test_images = 0;                          ///< 0: all
+  double difficulty = 0.5;                        ///< of the generated set
   Index generated_train = 0, generated_test = 0;  ///< sizes of the generated set, used without --data
   Index batch = 64;
-  Budget teacher_budget, student_budget, quantized_budget;
+  Budget teacher_budget, label_budget, student_budget, quantized_budget;  ///< student_budget: of the distilled student
   double momentum = 0.9, weight_decay = 2.2e-4;
   bool cosine = true;          ///< cosine schedule over the epochs; else the paper's validation-driven rule
   bool test_schedule = false;  ///< the published runs' schedule looks at the test set
