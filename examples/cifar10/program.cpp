@@ -206,15 +206,14 @@ void Program::run() {
   if (s_.data.empty())
     std::printf("Data: generated digits, %lld training and %lld test images (no file needed; --data takes CIFAR-10).\n",
                 static_cast<long long>(train_set_.size()), static_cast<long long>(test_set_.size()));
-  std::printf(
-      "Training on %lld images, validation on %lld, test on %lld. Learning rate, batch and epochs are this "
-      "preset's own:\n  teacher %lld epochs at %g, student on labels %lld at %g, distilled %lld at %g, quantized %lld "
-      "at %g; batch %lld, %s.\n",
-      static_cast<long long>(train_->size()), static_cast<long long>(validation_->size()),
-      static_cast<long long>(test_->size()), static_cast<long long>(s_.teacher_budget.epochs), s_.teacher_budget.lr,
-      static_cast<long long>(s_.student_budget.epochs), s_.student_budget.lr,
-      static_cast<long long>(s_.quantized_budget.epochs), s_.quantized_budget.lr, static_cast<long long>(s_.batch),
-      s_.cosine ? "cosine schedule" : "the paper's schedule");
+  const auto budget = [](const char* what, const Budget& b) { return text(what, ' ', b.epochs, " epochs at ", b.lr); };
+  const std::string settings =
+      text("Training on ", train_->size(), " images, validation on ", validation_->size(), ", test on ", test_->size(),
+           ". Learning rates, batch and epochs are this preset's own:\n  ", budget("teacher", s_.teacher_budget), ", ",
+           budget("student on labels", s_.label_budget), ", ", budget("distilled", s_.student_budget), ", ",
+           budget("quantized", s_.quantized_budget), "; batch ", s_.batch, ", ",
+           s_.cosine ? "cosine schedule" : "the paper's schedule", ".\n");
+  std::fputs(settings.c_str(), stdout);
   if (s_.test_schedule)
     std::printf("The schedule and the best model look at the TEST set, as the published runs did.\n");
   std::fflush(stdout);
