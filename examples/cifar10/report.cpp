@@ -35,9 +35,11 @@ std::string report_html(const Settings& s, const std::vector<Row>& rows,
       "student is quantized after training (post-mortem, PM) and by quantized distillation (QD). Each file "
       "was packed with Huffman-coded codes; its size is that on disk, the network's description included.");
   report.paragraph(text("This preset: ", s.about, '.'));
-  report.heading("Results").table(results_table(rows),
-                                  "Accuracy on the test set, which was read once, at the end of "
-                                  "each stage.");
+  report.heading("Results").table(results_table(rows), s.test_schedule
+                                                           ? "Accuracy on the test set, which this preset's schedule "
+                                                             "and choice of the best model look at too."
+                                                           : "Accuracy on the test set, which nothing in this run "
+                                                             "was chosen by.");
   train::ScatterChart scatter;
   scatter.title = "Accuracy against bytes on disk";
   scatter.subtitle = "Huffman-coded packed files; the line joins the files that nothing beats in both";
