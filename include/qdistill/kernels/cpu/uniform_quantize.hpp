@@ -43,8 +43,6 @@ struct UniformResult {
   T* beta = nullptr;               ///< one per bucket, 0 with absmax and absnorm
 };
 
-inline Index uniform_buckets(Index n, Index bucket_size) noexcept { return bucket_count(n, bucket_size); }
-
 namespace detail {
 
 /// Smallest and largest of v[0..n), n > 0. Lanes, so that the loop vectorises; the result does not depend on order.
@@ -156,7 +154,7 @@ T mean_of(Cpu, const T* v, Index n) {
 template <class T>
 void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, const UniformResult<T>& out) {
   if (n <= 0) return;
-  const Index buckets = uniform_buckets(n, rule.bucket_size);
+  const Index buckets = bucket_count(n, rule.bucket_size);
   if (buckets == 1) {  // one range for all, then the elements in chunks
     T alpha = 1, beta = 0;
     if (rule.scaling == Scaling::absnorm || n <= memory_grain) {
@@ -207,7 +205,7 @@ template <class T>
 void uniform_quantize_backward_full(Cpu, Index n, const T* v, const T* g, T* dv, Write write,
                                     const UniformRule<T>& rule) {
   if (n <= 0) return;
-  const Index buckets = uniform_buckets(n, rule.bucket_size);
+  const Index buckets = bucket_count(n, rule.bucket_size);
   const Index size = buckets == 1 ? n : rule.bucket_size;
   parallel_for(buckets, size < memory_grain ? memory_grain / size : 1, [&](Index first, Index last) {
     for (Index b = first; b < last; ++b) {
