@@ -221,10 +221,8 @@ void Program::run() {
   double seconds = 0;
   const auto teacher = stage("teacher", s_.teacher, s_.teacher_budget, nullptr, nullptr, nullptr, seconds);
   add_row(*teacher, {.name = "teacher", .kind = "full precision", .seconds = seconds});
-  {
-    const auto net = stage("student, labels", s_.student, s_.label_budget, nullptr, nullptr, nullptr, seconds);
-    add_row(*net, {.name = "student, labels", .kind = "full precision", .seconds = seconds});
-  }
+  const auto labelled = stage("student, labels", s_.student, s_.label_budget, nullptr, nullptr, nullptr, seconds);
+  add_row(*labelled, {.name = "student, labels", .kind = "full precision", .seconds = seconds});
   const models::PolinoSpec plain = models::without_dropout(s_.student);
   const auto distilled =
       stage("student, distilled", plain, s_.student_budget, teacher.get(), nullptr, nullptr, seconds);
@@ -233,14 +231,15 @@ void Program::run() {
   for (const int bits : s_.bits_from_labels) {
     const quant::Uniform uniform{.bits = bits};
     const std::string name = text("quantized, labels ", bits, " bits");
-    const auto net = stage(name, s_.student, s_.quantized_budget, nullptr, nullptr, &uniform, seconds);
+    const auto net = stage(name, s_.student, s_.quantized_budget, nullptr,
+                           s_.start_from_trained ? labelled.get() : nullptr, &uniform, seconds);
     add_row(*net, {.name = name, .kind = "quantized, labels", .seconds = seconds});
   }
   for (const int bits : s_.bits) {
     const quant::Uniform uniform{.bits = bits};
     const std::string name = text("QD ", bits, " bits");
     const auto net = stage(name, plain, s_.quantized_budget, teacher.get(),
-                           s_.start_from_distilled ? distilled.get() : nullptr, &uniform, seconds);
+                           s_.start_from_trained ? distilled.get() : nullptr, &uniform, seconds);
     add_row(*net, {.name = name, .kind = "QD", .seconds = seconds});
   }
   write_results();

@@ -36,7 +36,7 @@ Settings preset(const std::string& name, bool real_data) {
     s.teacher_budget = {8, 0.005}, s.label_budget = {8, 0.02}, s.student_budget = {8, 0.04};
     s.quantized_budget = {5, 0.01};
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
-    s.augment = false, s.cache_teacher = true, s.start_from_distilled = true;
+    s.augment = false, s.cache_teacher = true, s.start_from_trained = true;
   } else if (name == "standard") {
     s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
     s.train_images = 20000, s.validation_images = 2000;
@@ -44,7 +44,7 @@ Settings preset(const std::string& name, bool real_data) {
     s.teacher_budget = {18, 0.005}, s.label_budget = {12, 0.005}, s.student_budget = {12, 0.01};
     s.quantized_budget = {8, 0.01};
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
-    s.start_from_distilled = true;
+    s.start_from_trained = true;
     s.bits_from_labels = {2, 4};
   } else if (name == "paper") {
     s.about = "the first paper's text: T = 5, equal weights, 200 epochs";
@@ -94,7 +94,7 @@ train::Json Settings::json() const {
           {"kl_average", loss.reduction == DistillationReduction::batch_mean ? "batch" : "batch times classes"},
           {"augment", augment},
           {"cache_teacher", cache_teacher},
-          {"start_from_distilled", start_from_distilled},
+          {"start_from_trained", start_from_trained},
           {"bits", bits},
           {"bits_from_labels", bits_from_labels}};
 }

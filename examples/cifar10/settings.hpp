@@ -37,7 +37,8 @@ struct Settings {
   DistillationOptions loss;
   bool augment = true;
   bool cache_teacher = false;
-  bool start_from_distilled = false;  ///< quantized training starts at the distilled student, else from scratch
+  bool start_from_trained =
+      false;  ///< quantized training starts at the student trained the same way, else from scratch
   std::vector<int> bits = {2, 4, 8};
   std::vector<int> bits_from_labels = {};  ///< quantized training without a teacher
   std::uint64_t seed = 1;
