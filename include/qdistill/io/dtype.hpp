@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "qdistill/core/error.hpp"
+#include "qdistill/core/half.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::io {
 
@@ -47,16 +48,6 @@ inline constexpr Dtype dtype_of = [] {
     return Dtype::U8;
   }
 }();
-
-/// IEEE half precision to float; exact.
-inline float half_to_float(std::uint16_t half) noexcept {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1Fu, fraction = half & 0x3FFu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | fraction << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-  return sign ? -magnitude : magnitude;
-}
 
 /// bfloat16 to float; exact.
 inline float bfloat16_to_float(std::uint16_t value) noexcept {

@@ -97,6 +97,19 @@ class Module {
     }
     return out;
   }
+  /// Those of one optimizer group: "" for the weights, else what parametrizations name in StoredTensor::group.
+  std::vector<Tensor<T>> parameters(const std::string& group) const {
+    std::vector<Tensor<T>> out;
+    for (const auto& [name, p] : named_parameters()) {
+      if (!p->parametrization()) {
+        if (group.empty()) out.push_back(p->data());
+        continue;
+      }
+      for (const StoredTensor<T>& s : p->parametrization()->stored())
+        if (s.trained && s.group == group) out.push_back(s.tensor);
+    }
+    return out;
+  }
   void zero_grad() const {
     for (const Tensor<T>& p : parameters()) p.zero_grad();
   }

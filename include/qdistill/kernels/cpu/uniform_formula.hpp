@@ -35,13 +35,18 @@ inline Index bucket_count(Index n, Index bucket_size) noexcept {
   return bucket_size <= 0 ? 1 : n / bucket_size + (n % bucket_size != 0);
 }
 
+/// alpha * point + beta: the value of a learned point in a bucket.
+template <class T>
+QDISTILL_INLINE T point_value(T point, T alpha, T beta) noexcept {
+  if constexpr (std::is_same_v<T, float>)
+    return static_cast<float>(static_cast<double>(alpha) * static_cast<double>(point) + static_cast<double>(beta));
+  else return alpha * point + beta;
+}
+
 /// alpha * (level / divisor) + beta, with divisor = s - 1. `level` is an integer value from 0 to `divisor`.
 template <class T>
 QDISTILL_INLINE T dequantize(T level, T divisor, T alpha, T beta) noexcept {
-  const T q = level / divisor;
-  if constexpr (std::is_same_v<T, float>)
-    return static_cast<float>(static_cast<double>(alpha) * static_cast<double>(q) + static_cast<double>(beta));
-  else return alpha * q + beta;
+  return point_value<T>(level / divisor, alpha, beta);
 }
 
 /// The nearest integer, half way to the even one, for |x| < 2^22. Vectorises on every instruction set.
