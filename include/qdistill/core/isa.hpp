@@ -47,6 +47,15 @@
 #define QDISTILL_SIMD
 #endif
 
+/// Before a loop of constant length over registers; without it a tile of the matrix product runs at a third of its speed.
+#if defined(__clang__)
+#define QDISTILL_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define QDISTILL_UNROLL _Pragma("GCC unroll 32")
+#else
+#define QDISTILL_UNROLL
+#endif
+
 namespace qdistill::inline QDISTILL_ABI {
 
 enum class Isa { baseline, avx2, avx512 };

@@ -9,6 +9,7 @@
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
+#include "qdistill/kernels/cpu/conv_winograd.hpp"
 #include "qdistill/kernels/cpu/gemm_block.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
@@ -145,9 +146,15 @@ template <class T>
 void conv2d_forward(Cpu, const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y, bool relu = false) {
   using namespace detail;
   const Index outputs = s.O / s.groups, taps = s.C / s.groups * s.KH * s.KW;
+  const Epilogue<T> epilogue{bias, nullptr, relu, Write::set};
+  if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
+    if constexpr (winograd_scalar<T>)
+      return winograd(s.KH, s.N, s.C, s.H, s.W, s.pad_h, s.pad_w, s.O, s.out_h(), s.out_w(), x, y, epilogue,
+                      ForwardWeights<T>{w, outputs, taps}, false);
+  }
   const PatchGeometry g = forward_patches(s);
-  patch_product(g, s.N, s.groups, outputs, taps, x, y, Epilogue<T>{bias, nullptr, relu, Write::set},
-                ForwardWeights<T>{w, outputs, taps}, [&](Index* to) { forward_offsets(s, g, to); });
+  patch_product(g, s.N, s.groups, outputs, taps, x, y, epilogue, ForwardWeights<T>{w, outputs, taps},
+                [&](Index* to) { forward_offsets(s, g, to); });
 }
 
 #if QDISTILL_COMPILED

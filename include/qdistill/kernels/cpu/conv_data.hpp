@@ -143,17 +143,23 @@ void conv2d_backward_data(Cpu, const Conv2dShape& s, const T* dy, const T* w, T*
   using namespace detail;
   const Index channels = s.C / s.groups, outputs = s.O / s.groups, window = s.KH * s.KW;
   if (s.N <= 0 || channels <= 0 || s.H <= 0 || s.W <= 0) return;
+  const Epilogue<T> epilogue{nullptr, nullptr, false, write};
+  const BackwardWeights<T> weights{w, outputs, channels, window, nullptr, window};
+  if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
+    if constexpr (winograd_scalar<T>)
+      return winograd(s.KH, s.N, s.O, s.out_h(), s.out_w(), s.KH - 1 - s.pad_h, s.KW - 1 - s.pad_w, s.C, s.H, s.W, dy,
+                      dx, epilogue, weights, true);
+  }
   const ReverseAxis down(s.H, s.KH, s.stride_h, s.pad_h, s.dil_h), across(s.W, s.KW, s.stride_w, s.pad_w, s.dil_w);
   const PatchGeometry g{outputs, s.out_h(), s.out_w(), -down.low, -across.low,   down.length(),  across.length(),
                         1,       1,         1,         1,         down.count(0), across.count(0)};
   if (down.phases() * across.phases() > 1) return backward_phases(s, down, across, g, dy, w, dx, write);
-  patch_product(g, s.N, s.groups, channels, outputs * window, dy, dx, Epilogue<T>{nullptr, nullptr, false, write},
-                BackwardWeights<T>{w, outputs, channels, window, nullptr, window}, [&](Index* to) {
-                  for (Index o = 0; o < outputs; ++o)
-                    for (Index kh = 0; kh < s.KH; ++kh)
-                      for (Index kw = 0; kw < s.KW; ++kw)
-                        *to++ = g.offset(o, down.shift(0, kh) - down.low, across.shift(0, kw) - across.low);
-                });
+  patch_product(g, s.N, s.groups, channels, outputs * window, dy, dx, epilogue, weights, [&](Index* to) {
+    for (Index o = 0; o < outputs; ++o)
+      for (Index kh = 0; kh < s.KH; ++kh)
+        for (Index kw = 0; kw < s.KW; ++kw)
+          *to++ = g.offset(o, down.shift(0, kh) - down.low, across.shift(0, kw) - across.low);
+  });
 }
 
 #if QDISTILL_COMPILED

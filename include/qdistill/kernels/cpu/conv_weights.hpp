@@ -10,6 +10,7 @@
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
+#include "qdistill/kernels/cpu/conv_winograd_weights.hpp"
 #include "qdistill/kernels/cpu/gemm_block.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
@@ -84,6 +85,18 @@ double row_sum(const T* row, Index n) {
   return sum;
 }
 
+/// dbias (O) = sum of dy (N, O, pixels) over images and pixels.
+template <class T>
+void sum_pixels(const Conv2dShape& s, Index pixels, const T* dy, T* dbias, Write write) {
+  parallel_for(s.O, std::max<Index>(1, 65536 / std::max<Index>(1, s.N * pixels)), [&](Index begin, Index end) {
+    for (Index o = begin; o < end; ++o) {
+      double sum = 0;
+      for (Index n = 0; n < s.N; ++n) sum += row_sum(dy + (n * s.O + o) * pixels, pixels);
+      dbias[o] = write == Write::add ? dbias[o] + static_cast<T>(sum) : static_cast<T>(sum);
+    }
+  });
+}
+
 }  // namespace detail
 
 /// dw (O, C / groups, KH, KW) = gradient of the convolution to its weight, from x (N, C, H, W) and dy (N, O, out_h,
@@ -96,15 +109,18 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   const PatchGeometry g = forward_patches(s);
   const Index pixels = g.pixels(), weights = s.O * taps;
   if (s.N <= 0 || pixels <= 0 || taps <= 0) {  // nothing to multiply
-    for (Index o = 0; o < s.O && dbias; ++o) {
-      T sum = write == Write::add ? dbias[o] : T(0);
-      for (Index n = 0; n < s.N; ++n) sum += static_cast<T>(row_sum(dy + (n * s.O + o) * pixels, pixels));
-      dbias[o] = sum;
-    }
+    if (dbias) sum_pixels(s, pixels, dy, dbias, write);
     if (write == Write::set) std::fill(dw, dw + weights, T(0));
     return;
   }
   if (s.O <= 0) return;
+  if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
+    if constexpr (winograd_scalar<T>) {
+      winograd_weights(s, x, dy, dw, write);
+      if (dbias) sum_pixels(s, pixels, dy, dbias, write);
+      return;
+    }
+  }
   const TileSet<T>& tiles = tile_set<T>();
   const RowSplit rows(outputs, tiles.rows);
   const PixelBlocks blocks(s.N, pixels);

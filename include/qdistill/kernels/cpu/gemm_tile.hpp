@@ -17,15 +17,6 @@
 #include <immintrin.h>
 #endif
 
-/// Before a loop of constant length over the registers of a tile; without it the tile runs at a third of its speed.
-#if defined(__clang__)
-#define QDISTILL_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__)
-#define QDISTILL_UNROLL _Pragma("GCC unroll 32")
-#else
-#define QDISTILL_UNROLL
-#endif
-
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
 /// What one tile reads and writes. In this order: v = a b; v += C where `load`; v += bias; v = max(v, 0) where `relu`;
