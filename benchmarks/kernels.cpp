@@ -1,6 +1,6 @@
 /// Single kernels: matrix products of network shapes, the convolutions of the CIFAR-10 teacher and student in their
-/// three directions, fake-quantization, and the copy that bounds what streams through memory. Counters: gflops (direct
-/// algorithm, 2 operations per multiply-add) or gbytes_per_second.
+/// three directions and in both modes, fake-quantization, and the copy that bounds what streams through memory.
+/// Counters: gflops (direct algorithm, 2 operations per multiply-add) or gbytes_per_second.
 #include "common.hpp"
 #include "qdistill/core/random.hpp"
 #include "qdistill/core/tensor.hpp"
@@ -43,12 +43,14 @@ struct Layer {
   Index in, side, out, k;
 };
 
-void conv_case(const Layer& l, Direction direction) {
+void conv_case(const Layer& l, Direction direction, ConvMode mode) {
   const char* const what = direction == Direction::forward         ? "forward"
                            : direction == Direction::backward_data ? "backward_data"
                                                                    : "backward_weights";
-  add_case(text("conv/", l.net, '/', l.in, 'x', l.side, 'x', l.side, "_to_", l.out, '/', what),
-           [l, direction](benchmark::State& state) {
+  add_case(text("conv/", l.net, '/', l.in, 'x', l.side, 'x', l.side, "_to_", l.out, '/', what,
+                mode == ConvMode::exact ? "/exact" : ""),
+           [l, direction, mode](benchmark::State& state) {
+             set_conv_mode(mode);
              kernels::Conv2dShape s;
              s.N = 32, s.C = l.in, s.H = s.W = l.side, s.O = l.out, s.KH = s.KW = l.k, s.pad_h = s.pad_w = l.k / 2;
              Tensor<float> x = random({s.N, s.C, s.H, s.W}, 1), y = random({s.N, s.O, s.H, s.W}, 2);
@@ -60,6 +62,7 @@ void conv_case(const Layer& l, Direction direction) {
                  kernels::conv2d_backward_data(Cpu{}, s, y.data(), w.data(), x.data(), Write::set);
                else kernels::conv2d_backward_weights(Cpu{}, s, x.data(), y.data(), w.data(), bias.data(), Write::set);
              });
+             set_conv_mode(ConvMode::fast);
              const Index pixels = s.N * s.H * s.W, taps = s.C * s.KH * s.KW;
              rate(state, "gflops", 2e-9 * static_cast<double>(pixels) * static_cast<double>(s.O * taps), seconds);
            });
@@ -114,7 +117,8 @@ void add_cases() {
                          {"student", 50, 16, 50, 5},
                          {"student", 50, 16, 25, 5}})
     for (const Direction d : {Direction::forward, Direction::backward_data, Direction::backward_weights})
-      conv_case(l, d);
+      for (const ConvMode mode : {ConvMode::fast, ConvMode::exact})
+        if (mode == ConvMode::fast || l.in >= 32) conv_case(l, d, mode);  // the first layers have one algorithm
   add_case("bucket_quantize_5m", quantize);
   add_case("copy_5m", copy);
 }

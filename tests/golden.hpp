@@ -155,4 +155,14 @@ bool golden(const std::string& op, F f) {
   return true;
 }
 
+/// Networks whose parameters are counted, by their name in parameter_counts.json.
+inline std::map<std::string, std::function<Index()>>& golden_counts() {
+  static std::map<std::string, std::function<Index()>> counts;
+  return counts;
+}
+inline bool golden_count(const std::string& network, std::function<Index()> count) {
+  golden_counts()[network] = std::move(count);
+  return true;
+}
+
 }  // namespace qdistill_test

@@ -33,8 +33,8 @@ Settings preset(const std::string& name, bool real_data) {
     s.teacher = thin_teacher(), s.student = thin_student();
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
-    s.teacher_budget = {8, 0.005}, s.label_budget = {8, 0.02}, s.student_budget = {8, 0.04};
-    s.quantized_budget = {5, 0.01};
+    s.teacher_budget = {12, 0.015}, s.label_budget = {8, 0.02}, s.student_budget = {8, 0.04};
+    s.quantized_budget = {5, 0.01}, s.weight_decay = 6e-3;
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.augment = false, s.cache_teacher = true, s.start_from_trained = true;
   } else if (name == "standard") {

@@ -1,10 +1,12 @@
-/// Sizes and code lengths of the authors' code (golden topic huffman_size).
+/// Sizes and code lengths of the authors' code (golden topics huffman_size and pq_size).
 #include "golden.hpp"
 
 #include <catch2/catch.hpp>
+#include <fstream>
 
 #include "qdistill/encoding/huffman.hpp"
 #include "qdistill/encoding/paper_size.hpp"
+#include "qdistill/encoding/product_size.hpp"
 #include "qdistill/kernels/cpu/uniform_quantize.hpp"
 
 namespace qdistill_test {
@@ -93,6 +95,39 @@ const bool reduction = golden("size_reduction", [](auto g) {
   g->compare_value("ratio",
                    size_reduction(g->template param<double>("bits", 0), g->template param<Index>("bucket_size", 0),
                                   g->template param<double>("full_precision_bits", 32)));
+});
+
+/// The published settings: one codebook for each tensor named in the case, the network's other numbers in float32.
+const bool product_sizes = golden("pq_model_size", [](auto g) {
+  std::ifstream in(golden_dir() + "/parameter_counts.json");
+  const auto counts = nlohmann::json::parse(in).at("counts");
+  const auto architecture = g->params().at("architecture").template get<std::string>();
+  Index others = counts.at(architecture).template get<Index>();
+  ProductSize model;
+  std::vector<Index> used, blocks;
+  std::vector<double> layers;
+  for (const auto& dims : g->params().at("shapes")) {
+    const auto shape = dims.template get<std::vector<Index>>();
+    const bool linear = shape.size() == 2, pointwise = !linear && shape[2] == 1;
+    const char* const d_name = linear ? "block_fc" : pointwise ? "block_1x1" : "block_conv3x3";
+    const char* const k_name = linear ? "k_fc" : pointwise ? "k_1x1" : "k_conv";
+    const Index n = checked_numel("test", shape), d = g->template param<Index>(d_name, 0);
+    const Index k = codeword_count(n / d, g->template param<Index>(k_name, 0));
+    ProductSize layer;
+    for (ProductSize* const size : {&layer, &model}) size->add_product(n, d, k);
+    used.push_back(k), blocks.push_back(d), layers.push_back(layer.total_mb());
+    others -= n;
+  }
+  model.add_other(others);
+  g->compare_values("k_used", used);
+  g->compare_values("block_size", blocks);
+  g->compare_values("layer_mb", layers);
+  g->compare_value("index_mb", model.index_mb());
+  g->compare_value("centroids_mb", model.centroids_mb());
+  g->compare_value("other_mb", model.other_mb());
+  g->compare_value("total_mb", model.total_mb());
+  g->compare_value("uncompressed_mb", model.uncompressed_mb());
+  g->compare_value("ratio", model.ratio());
 });
 
 }  // namespace

@@ -127,9 +127,11 @@ inline void change_json(nlohmann::json& value, Random& random) {
     case 3:
       *node = nlohmann::json::object();
       break;
-    case 4:
-      *node = random.chance(50) ? "huffman" : "plain";
+    case 4: {
+      constexpr const char* words[] = {"huffman", "plain", "dense", "uniform", "table", "grouped", "product"};
+      *node = words[random.below(std::size(words))];
       break;
+    }
     case 5:
       if (node->is_structured() && !node->empty())
         node->erase(std::next(node->begin(), static_cast<std::ptrdiff_t>(random.below(node->size()))));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "../formats/formats_model.hpp"
+#include "../formats/formats_model_v2.hpp"
 #include "counted_memory.hpp"
 #include "mutate.hpp"
 #include "qdistill/data/cifar.hpp"
@@ -137,7 +138,8 @@ std::vector<std::vector<Bytes>> valid_files() {
       io::tensor_entry("c.d", {3}, u),        {"half", io::Dtype::F16, {2}, std::as_bytes(std::span(h))},
       {"empty", io::Dtype::BF16, {0, 5}, {}}, {"flags", io::Dtype::BOOL, {3}, std::as_bytes(std::span(u))}};
   files[0] = {io::to_safetensors(entries, {{"format", "pt"}}), io::to_safetensors({})};
-  files[1] = {io::to_packed(formats_model(), {.huffman = false}), io::to_packed(formats_model(), {.huffman = true})};
+  for (const auto& model : {formats_model(), formats_model_v2()})
+    for (const bool huffman : {false, true}) files[1].push_back(io::to_packed(model, {.huffman = huffman}));
   for (const int label_bytes : {1, 2}) {
     Bytes records;
     for (std::size_t k = 0; k < 3; ++k) {

@@ -7,7 +7,37 @@
 #include <filesystem>
 #include <fstream>
 
+#include "qdistill/kernels/cpu/conv_algorithm.hpp"
+
 namespace qdistill_test {
+
+namespace {
+
+void print_row(const std::string& topic, int passed, int failed, int uncovered, const std::string& which) {
+  std::printf("golden %-26s %4d passed %4d failed %4d not yet covered%s%s\n", topic.c_str(), passed, failed, uncovered,
+              which.empty() ? "" : ":", which.c_str());
+}
+
+/// parameter_counts.json: a number for each network.
+int check_counts(const nlohmann::json& counts) {
+  int passed = 0, failed = 0, uncovered = 0;
+  std::string which;
+  for (const auto& [network, expected] : counts.items()) {
+    const auto count = golden_counts().find(network);
+    if (count == golden_counts().end()) {
+      ++uncovered, which += ' ' + network;
+      continue;
+    }
+    INFO(network);
+    const Index got = count->second();
+    CHECK(got == expected.get<Index>());
+    got == expected.get<Index>() ? ++passed : ++failed;
+  }
+  print_row("parameter_counts", passed, failed, uncovered, which);
+  return passed;
+}
+
+}  // namespace
 
 TEST_CASE("golden cases", "[golden]") {
   std::vector<std::filesystem::path> topics;
@@ -15,10 +45,12 @@ TEST_CASE("golden cases", "[golden]") {
     if (entry.path().extension() == ".json") topics.push_back(entry.path());
   std::sort(topics.begin(), topics.end());
   REQUIRE(!topics.empty());
+  set_conv_mode(ConvMode::exact);  // Winograd's rounding has its own test, tests/kernels/conv_winograd.test.cpp
   int total_passed = 0;
   for (const auto& path : topics) {
     std::ifstream in(path);
     const auto topic = nlohmann::json::parse(in);
+    if (topic.contains("counts")) total_passed += check_counts(topic.at("counts"));
     if (!topic.contains("cases") || !topic.contains("tensors")) continue;  // not a topic of tensors
     const std::string name = topic.value("topic", path.stem().string());
     const io::SafetensorsFile file = io::load_safetensors((path.parent_path() / topic.at("tensors")).string());
@@ -49,8 +81,7 @@ TEST_CASE("golden cases", "[golden]") {
       }
       c.failures().empty() ? ++passed : ++failed;
     }
-    std::printf("golden %-26s %4d passed %4d failed %4d not yet covered%s%s\n", name.c_str(), passed, failed, uncovered,
-                first_uncovered.empty() ? "" : ":", first_uncovered.c_str());
+    print_row(name, passed, failed, uncovered, first_uncovered);
     total_passed += passed;
   }
   CHECK(total_passed > 0);

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "../formats/formats_model.hpp"
+#include "../formats/formats_model_v2.hpp"
 #include "qdistill/io/packed.hpp"
 
 using namespace qdistill;
@@ -50,6 +51,47 @@ TEST_CASE("formats: packed files of version 1 load", "[io][packed][formats]") {
       CHECK(sum == Approx(expected_sum).epsilon(1e-7));
     }
   }
+}
+
+TEST_CASE("formats: models without anything new are written as version 1 wrote them", "[io][packed][formats]") {
+  for (const bool huffman : {false, true})
+    CHECK(io::to_packed(formats_model(), {.huffman = huffman}) ==
+          io::read_file(formats_path(huffman ? "packed_v1_huffman.safetensors" : "packed_v1_plain.safetensors")));
+}
+
+TEST_CASE("formats: packed files of version 2 load, a tensor of each kind", "[io][packed][formats]") {
+  const io::PackedModel expected = formats_model_v2();
+  // Sums of (1 + i mod 7) w_i as a decoder written from docs/formats.md alone, in Python, found them in both files.
+  const std::map<std::string, double> sums{{"conv.bias", -5.875},
+                                           {"conv.weight", -149.75},
+                                           {"fc.bias", 15.125},
+                                           {"fc.weight", 5801.087603899948},
+                                           {"mix.bias", -39.125},
+                                           {"mix.weight", 333.90625},
+                                           {"other.grouped", 0.19999993592500687},
+                                           {"other.product", -660.25},
+                                           {"other.table", 29.75},
+                                           {"other.wide", 2.2379606168223454},
+                                           {"out.weight", 420.9416666666662}};
+  for (const char* file : {"packed_v2_plain.safetensors", "packed_v2_huffman.safetensors"}) {
+    CAPTURE(file);
+    const io::PackedModel model = io::load_packed(formats_path(file));
+    CHECK(model.network == expected.network);
+    CHECK(model.info == expected.info);
+    CHECK(model.tensors == expected.tensors);
+    REQUIRE(model.tensors.size() == sums.size());
+    for (const auto& [name, expected_sum] : sums) {
+      CAPTURE(name);
+      double sum = 0;
+      std::size_t i = 0;
+      for (const float value : decode_ref(model.tensors.at(name))) sum += static_cast<double>(1 + i++ % 7) * value;
+      CHECK(sum == Approx(expected_sum).epsilon(1e-6));
+    }
+  }
+  const auto file = io::load_safetensors(formats_path("packed_v2_huffman.safetensors"));
+  CHECK(file.has("qdistill.huffman.4"));
+  CHECK(file.has("qdistill.huffman.product.3"));
+  CHECK(file.at("conv.bias").dtype == io::Dtype::F16);
 }
 
 TEST_CASE("formats: files written by PyTorch are read", "[io][safetensors][formats]") {

@@ -187,8 +187,8 @@ TEST_CASE("packed: an ill-formed model is not written", "[io][packed]") {
 }
 
 TEST_CASE("packed: a newer format is refused clearly", "[io][packed]") {
-  CHECK(message([](json& d, auto&) { d["format"] = 2; }) ==
-        "[load_packed] test: the description: [format] got version 2, expected at most 1. HINT: use a newer qdistill");
+  CHECK(message([](json& d, auto&) { d["format"] = 3; }) ==
+        "[load_packed] test: the description: [format] got version 3, expected at most 2. HINT: use a newer qdistill");
   CHECK_THAT(message([](json& d, auto&) { d["network"]["version"] = 2; }), Catch::Contains("use a newer qdistill"));
   CHECK_THAT(message([](json& d, auto&) { d["format"] = 0; }), Catch::Contains("version 0"));
   CHECK_THAT(message([](json& d, auto&) { d["format"] = "1"; }), Catch::Contains("no 64-bit integer"));

@@ -109,15 +109,15 @@ TEST_CASE("safetensors: written as the reference writer does", "[io][safetensors
 }
 
 TEST_CASE("safetensors: half precision is converted", "[io][safetensors]") {
-  CHECK(io::half_to_float(0x3C00) == 1.0f);
-  CHECK(io::half_to_float(0xC500) == -5.0f);
-  CHECK(io::half_to_float(0x7BFF) == 65504.0f);
-  CHECK(io::half_to_float(0x0001) == 0x1p-24f);
-  CHECK(io::half_to_float(0x83FF) == -1023 * 0x1p-24f);
-  CHECK(io::half_to_float(0x0400) == 0x1p-14f);
-  CHECK(std::signbit(io::half_to_float(0x8000)));
-  CHECK(std::isinf(io::half_to_float(0x7C00)));
-  CHECK(std::isnan(io::half_to_float(0x7E00)));
+  CHECK(half_to_float(0x3C00) == 1.0f);
+  CHECK(half_to_float(0xC500) == -5.0f);
+  CHECK(half_to_float(0x7BFF) == 65504.0f);
+  CHECK(half_to_float(0x0001) == 0x1p-24f);
+  CHECK(half_to_float(0x83FF) == -1023 * 0x1p-24f);
+  CHECK(half_to_float(0x0400) == 0x1p-14f);
+  CHECK(std::signbit(half_to_float(0x8000)));
+  CHECK(std::isinf(half_to_float(0x7C00)));
+  CHECK(std::isnan(half_to_float(0x7E00)));
   CHECK(io::bfloat16_to_float(0x3FC0) == 1.5f);
   CHECK(io::bfloat16_to_float(0xFF80) == -std::numeric_limits<float>::infinity());
   const std::vector<std::uint16_t> half{0x3C00, 0xC500}, brain{0x3FC0};

@@ -1,8 +1,7 @@
-/// The CIFAR family: parameter counts of the paper, forward and backward against the authors' module.
+/// The CIFAR family: forward and backward against the authors' module. Parameter counts: parameter_counts.test.cpp.
 #include "qdistill/models/polino_cnn.hpp"
 
 #include <catch2/catch.hpp>
-#include <fstream>
 
 #include "golden.hpp"
 #include "model_golden.hpp"
@@ -29,19 +28,6 @@ const bool cnn_golden = golden("cnn_forward_backward", [](auto g) {
 });
 
 }  // namespace
-
-TEST_CASE("parameter counts of the CIFAR networks are the paper's", "[models]") {
-  std::ifstream in(std::string(QDISTILL_TEST_DIR) + "/golden/parameter_counts.json");
-  const auto counts = nlohmann::json::parse(in).at("counts");
-  const auto count = [](models::PolinoSpec spec) {
-    return models::polino_cnn<float>(std::move(spec)).parameter_count();
-  };
-  CHECK(count(models::polino_teacher()) == counts.at("cifar10_teacher").get<Index>());
-  CHECK(count(models::polino_student_1()) == counts.at("cifar10_student1").get<Index>());
-  CHECK(count(models::polino_student_2()) == counts.at("cifar10_student2").get<Index>());
-  CHECK(count(models::polino_student_3()) == counts.at("cifar10_student3").get<Index>());
-  CHECK(count(models::polino_deeper_student()) == counts.at("cifar10_deeper_student").get<Index>());
-}
 
 TEST_CASE("the CIFAR networks refuse other inputs and specifications", "[models]") {
   auto net = models::polino_cnn<float>(models::polino_student_3());

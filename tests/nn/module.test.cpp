@@ -107,6 +107,24 @@ TEST_CASE("layers refuse sizes and inputs that do not fit", "[nn]") {
   CHECK_THROWS_AS(nn::Linear<float>(3, 2)(Tensor<float>::zeros({2, 4})), ShapeError);
 }
 
+TEST_CASE("init::Skip leaves weights and the generator alone, and only while it lives", "[nn]") {
+  default_generator() = Generator(1);
+  const nn::Linear<float> first(3, 4);
+  default_generator() = Generator(1);
+  Tensor<float> w = Tensor<float>::full({4, 3}, 7.0f);
+  {
+    const nn::init::Skip skip;
+    {
+      const nn::init::Skip inner;
+      nn::init::xavier_uniform(w);
+    }
+    nn::init::kaiming_normal(w);
+    CHECK(nn::Linear<float>(3, 4).weight->shape() == Shape{4, 3});
+  }
+  CHECK(w.to_vector() == std::vector<float>(12, 7.0f));
+  CHECK(nn::Linear<float>(3, 4).weight->data().to_vector() == first.weight->data().to_vector());
+}
+
 TEST_CASE("initialisers have the spread that their names promise", "[nn]") {
   Tensor<double> w = Tensor<double>::empty({64, 32, 3, 3});
   const auto spread = [&] {

@@ -101,6 +101,22 @@ inline const bool batch_norm_eval_registered = op_case(
       return naive_batch_norm(a, Tensor<double>::full({c}, 0.25), Tensor<double>::full({c}, 2));
     });
 
+inline const bool batch_norm_relu_registered = op_case(
+    {.name = "batch_norm_relu, training",
+     .shapes = {{Shape{4, 3}, Shape{3}, Shape{3}}, {Shape{2, 3, 3, 7}, Shape{3}, Shape{3}}},
+     .tolerance = 5e-6,
+     .wrong = {{[] { batch_norm_relu(Tensor<float>::zeros({4}), {}, {}, {}, {}, true); },
+                "[batch_norm_relu] got shape [4], expected [N, C, ...]"}},
+     .bench_shapes = {Shape{33, 37, 29, 31}, Shape{37}, Shape{37}},
+     .flops = 33.0 * 37 * 29 * 31 * 8,
+     .bytes = 33.0 * 37 * 29 * 31 * 8},
+    [](const auto& a) { return batch_norm_relu(a[0], {}, {}, a[1], a[2], true); },
+    [](const Args<double>& a) {
+      std::vector<double> y = naive_batch_norm(a, {}, {});
+      for (double& v : y) v = std::fmax(v, 0);
+      return y;
+    });
+
 inline const bool batch_norm_golden = golden("batch_norm", [](auto g) {
   const auto x = g.leaf("input"), w = g.leaf("weight"), b = g.leaf("bias");
   const auto mean = g.input("running_mean"), var = g.input("running_var");

@@ -1,6 +1,8 @@
-/// conv2d_relu and linear_relu against the composition with a ReLU of its own.
+/// Operations with a ReLU inside against the composition with a ReLU of its own.
 #include <catch2/catch.hpp>
 
+#include "qdistill/ops/add_relu.hpp"
+#include "qdistill/ops/batch_norm.hpp"
 #include "qdistill/ops/conv.hpp"
 #include "qdistill/ops/linear.hpp"
 
@@ -49,6 +51,68 @@ TEST_CASE("linear_relu equals linear followed by a ReLU", "[ops][linear]") {
        Tensor<float>::normal({21}, {1, 3})},
       [](const auto& a) { return linear_relu(a[0], a[1], a[2]); },
       [](const auto& a) { return plain_relu(linear(a[0], a[1], a[2])); });
+}
+
+TEST_CASE("add_relu equals add followed by a ReLU", "[ops][add_relu]") {
+  const Shape shape{5, 7, 33};
+  compare(
+      {Tensor<float>::normal(shape, {1, 1}), Tensor<float>::normal(shape, {1, 2})},
+      [](const auto& a) { return add_relu(a[0], a[1]); }, [](const auto& a) { return plain_relu(add(a[0], a[1])); });
+  // A block whose input reaches the sum both ways, twice: gradients share buffers, and are added to.
+  compare(
+      {Tensor<float>::normal(shape, {1, 1}), Tensor<float>::normal(shape, {1, 2})},
+      [](const auto& a) {
+        const auto y = add_relu(mul(a[0], a[1]), a[0]);
+        return add_relu(mul(y, a[1]), y);
+      },
+      [](const auto& a) {
+        const auto y = plain_relu(add(mul(a[0], a[1]), a[0]));
+        return plain_relu(add(mul(y, a[1]), y));
+      });
+  compare(
+      {Tensor<float>::normal(shape, {1, 1})}, [](const auto& a) { return add_relu(a[0], a[0]); },
+      [](const auto& a) { return plain_relu(add(a[0], a[0])); });
+}
+
+TEST_CASE("add_relu works in a buffer that nobody needs any more", "[ops][add_relu]") {
+  Tensor<float> a = Tensor<float>::from({1, -2, 3}), b = Tensor<float>::from({1, 1, -4});
+  const float *const at_a = std::as_const(a).data(), *const at_b = std::as_const(b).data();
+  const Tensor<float> kept = a;
+  const Tensor<float> y = add_relu(a, std::move(b));
+  CHECK(std::as_const(y).data() == at_b);
+  CHECK(y.to_vector() == std::vector<float>{2, 0, 0});
+  CHECK(kept.to_vector() == std::vector<float>{1, -2, 3});
+  CHECK(std::as_const(a).data() == at_a);
+}
+
+TEST_CASE("batch_norm_relu equals batch_norm followed by a ReLU", "[ops][batch_norm]") {
+  for (const bool training : {true, false})
+    for (const Shape& shape : {Shape{6, 70}, Shape{3, 5, 7, 9}, Shape{2, 3, 2100}}) {
+      CAPTURE(training, shape.rank());
+      const Index c = shape[1];
+      std::vector<float> statistics[2];
+      int run = 0;
+      const auto forward = [&](const auto& a, auto f) {
+        const Tensor<float> mean = Tensor<float>::full({c}, 0.25f), var = Tensor<float>::full({c}, 2.0f);
+        const auto y = f(a, mean, var);
+        statistics[run++] = mean.to_vector();
+        return y;
+      };
+      compare(
+          {Tensor<float>::normal(shape, {1, 1}), Tensor<float>::normal({c}, {1, 2}),
+           Tensor<float>::normal({c}, {1, 3})},
+          [&](const auto& in) {
+            return forward(in, [&](const auto& a, const auto& mean, const auto& var) {
+              return batch_norm_relu(a[0], mean, var, a[1], a[2], training);
+            });
+          },
+          [&](const auto& in) {
+            return forward(in, [&](const auto& a, const auto& mean, const auto& var) {
+              return plain_relu(batch_norm(a[0], mean, var, a[1], a[2], training));
+            });
+          });
+      CHECK(statistics[0] == statistics[1]);
+    }
 }
 
 TEST_CASE("a stack of fused layers, whose inner gradients are masked in place", "[ops][linear]") {

@@ -74,6 +74,33 @@ TEST_CASE("only a graph or indices make max pooling keep codes", "[ops][pool]") 
   CHECK(kept < plain * 3 / 2);  // a byte for each window, not an index
 }
 
+TEST_CASE("adaptive max pooling: the first of equal maxima takes the gradient, row by row", "[ops][pool]") {
+  // The bins of 4 columns to 3 are [0, 2), [1, 3), [2, 4): they overlap.
+  const Tensor<float> x = requires_grad(Tensor<float>::from({0, 5, 0, 0, 5, 0, 7, 7}, {1, 2, 4}));
+  const auto y = adaptive_max_pool2d_with_indices(x, {1, 3});
+  CHECK(y.output.to_vector() == std::vector<float>{5, 7, 7});
+  CHECK(y.indices.to_vector() == std::vector<Index>{1, 6, 6});  // 1 and 4 are equal, 1 stands in the earlier row
+  y.output.backward(Tensor<float>::from({1, 2, 4}, {1, 1, 3}));
+  CHECK(x.grad().to_vector() == std::vector<float>{0, 1, 0, 0, 0, 0, 6, 0});
+  const auto ones = adaptive_max_pool2d_with_indices(Tensor<float>::ones({1, 5, 5}), 2);
+  CHECK(ones.indices.to_vector() == std::vector<Index>{0, 2, 10, 12});
+}
+
+TEST_CASE("adaptive max pooling: the last NaN wins and -infinity has a place", "[ops][pool]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (Index at = 0; at < 9; ++at)
+    for (Index second = at; second < 9; ++second) {
+      Tensor<float> x = Tensor<float>::ones({1, 3, 3});
+      x.data()[at] = x.data()[second] = nan;
+      const auto y = adaptive_max_pool2d_with_indices(x, 1);
+      CHECK(std::isnan(y.output.item()));
+      CHECK(y.indices.item() == second);
+    }
+  const auto y = adaptive_max_pool2d_with_indices(Tensor<float>::full({1, 4, 4}, low), 2);
+  CHECK(y.output.to_vector() == std::vector<float>(4, low));
+  CHECK(y.indices.to_vector() == std::vector<Index>{0, 2, 8, 10});
+}
+
 TEST_CASE("average pooling divides by what it counts", "[ops][pool]") {
   const Tensor<double> x = Tensor<double>::ones({1, 3, 3});
   using List = std::vector<double>;

@@ -1,9 +1,10 @@
 /// The runtime gives the bits of the trained model's forward in evaluation.
 #include <catch2/catch.hpp>
-#include <cstring>
 
 #include "../io/temporary_folder.hpp"
 #include "qdistill/models/polino_cnn.hpp"
+#include "qdistill/models/resnet.hpp"
+#include "qdistill/models/wide_resnet.hpp"
 #include "qdistill/nn/activation.hpp"
 #include "qdistill/nn/pool.hpp"
 #include "qdistill/nn/sequential.hpp"
@@ -13,39 +14,12 @@
 #include "qdistill/quant/pack.hpp"
 #include "qdistill/quant/uniform.hpp"
 #include "qdistill/runtime/model.hpp"
+#include "runtime/trained.hpp"
 
 using namespace qdistill;
+using namespace qdistill_test;
 
 namespace {
-
-/// Weights, biases and running statistics as after some training: nothing is 0 or 1 as at the start.
-template <class T>
-void randomise(nn::Module<T>& model, std::uint64_t seed) {
-  std::uint64_t stream = 0;
-  for (const auto& [name, p] : model.named_parameters())
-    if (p->kind() != nn::Kind::weight) {
-      const T lo = p->kind() == nn::Kind::norm_weight ? T(0.5) : T(-0.5);
-      p->data().copy_from(Tensor<T>::uniform(p->shape(), {seed, stream++}, lo, lo + T(1)));
-    }
-  for (const auto& b : model.named_buffers())
-    if (b.values) {
-      const T lo = b.name.find("var") != std::string::npos ? T(0.25) : T(-0.5);
-      b.values->copy_from(Tensor<T>::uniform(b.values->shape(), {seed, stream++}, lo, lo + T(1)));
-    }
-}
-
-bool same_bits(const Tensor<float>& a, const Tensor<float>& b) {
-  return a.shape() == b.shape() &&
-         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.numel()) * sizeof(float)) == 0;
-}
-
-std::vector<Index> sample_shape(const Tensor<float>& x) { return {x.shape().begin() + 1, x.shape().end()}; }
-
-Tensor<float> eval_forward(nn::Module<float>& model, const Tensor<float>& x) {
-  const NoGrad no_grad;
-  model.eval();
-  return model(x);
-}
 
 /// Through the memory form and through the file, with and without Huffman codes.
 void check_equal(nn::Module<float>& model, const Tensor<float>& x) {
@@ -94,6 +68,39 @@ TEST_CASE("runtime: the paper's third student at its own size", "[runtime]") {
   CHECK(net.output_shape() == Shape{10});
 }
 
+TEST_CASE("runtime: residual networks of both families, to the last bit", "[runtime]") {
+  default_generator() = Generator(17);
+  for (const int bits : {0, 4}) {
+    CAPTURE(bits);
+    const auto check = [bits](nn::Module<float>&& model, const Tensor<float>& x) {
+      randomise(model, static_cast<std::uint64_t>(bits) + 20);
+      if (bits) quant::attach(model, quant::Uniform{.bits = bits, .bucket_size = 256});
+      check_equal(model, x);
+    };
+    check(models::wide_resnet<float>({.depth = 16, .widen_factor = 2, .classes = 7}),
+          Tensor<float>::normal({2, 3, 14, 18}, {4, 1}));
+    for (const bool bottleneck : {false, true})
+      for (const auto stem : {models::ResNetStem::imagenet, models::ResNetStem::cifar})
+        check(models::resnet<float>(
+                  {.blocks = {2, 1, 2}, .bottleneck = bottleneck, .width = 0.125, .stem = stem, .classes = 7}),
+              Tensor<float>::normal({2, 3, 21, 18}, {4, 2}));
+  }
+}
+
+TEST_CASE("runtime: a residual network holds no more values than it needs", "[runtime]") {
+  // At the widest, where the second group begins: the block's input, its normalised form, and a convolution of twice
+  // as many channels. A block of the pool may be an eighth larger than asked for.
+  auto model = models::wide_resnet<float>({.depth = 28, .widen_factor = 1});
+  const runtime::Model net = runtime::Model::from(quant::pack(model, {3, 16, 16}));
+  const Tensor<float> x = Tensor<float>::ones({32, 3, 16, 16});
+  net.run(x);
+  const std::size_t before = memory_stats().in_use, plane = 32 * 16 * 16 * 16 * sizeof(float);
+  reset_peak_memory();
+  net.run(x);
+  CHECK(memory_stats().peak - before <= 4 * plane / 8 * 9);
+  CHECK(memory_stats().in_use == before);
+}
+
 TEST_CASE("runtime: every scaling and the mean", "[runtime]") {
   for (const Scaling scaling : {Scaling::linear, Scaling::absmax, Scaling::absnorm})
     for (const bool mean : {false, true}) {
@@ -129,12 +136,14 @@ TEST_CASE("runtime: every layer of a Sequential", "[runtime]") {
     run(nn::Sequential<float>(nn::AvgPool2d<float>(2), nn::AvgPool2d<float>(3, {.stride = 1, .divisor_override = 5}),
                               nn::AdaptiveAvgPool2d<float>({2, 3}), nn::Flatten<float>()),
         {2, 3, 13, 12});
+    run(nn::Sequential<float>(nn::AdaptiveMaxPool2d<float>({4, 5}), nn::AdaptiveMaxPool2d<float>(1)), {2, 3, 13, 12});
   }
   SECTION("normalisation") {
     run(nn::Sequential<float>(nn::BatchNorm2d<float>(5, {.eps = 1e-3}), nn::Identity<float>(),
                               nn::BatchNorm2d<float>(5, {.affine = false})),
         {2, 5, 6, 7});
     run(nn::Sequential<float>(nn::Linear<float>(9, 70), nn::BatchNorm1d<float>(70), nn::Dropout<float>(0.5)), {4, 9});
+    run(nn::Sequential<float>(nn::BatchNorm2d<float>(5), nn::ReLU<float>(), nn::BatchNorm2d<float>(5)), {2, 5, 6, 7});
   }
   SECTION("activations") {
     run(nn::Sequential<float>(nn::ReLU<float>()), {3, 101});

@@ -112,7 +112,7 @@ TEST_CASE("runtime: files of the format's first version run", "[runtime][formats
   CHECK_THROWS_AS(runtime::load(formats_path("no such file")), FileError);
 }
 
-TEST_CASE("runtime: average pools", "[runtime]") {
+TEST_CASE("runtime: average and adaptive pools", "[runtime]") {
   const Tensor<float> x = Tensor<float>::from({1, 2, 3, 4, 5, 6, 7, 8, 9}, {1, 1, 3, 3});
   const auto run = [&](const char* op, Attributes attributes) {
     return runtime::Model::from(lone(op, {1, 3, 3}, std::move(attributes))).run(x).to_vector();
@@ -125,6 +125,7 @@ TEST_CASE("runtime: average pools", "[runtime]") {
   CHECK(run("avg_pool2d", {{"kernel", Ints{2, 2}}, {"ceil_mode", true}}) == std::vector<float>{3, 4.5f, 7.5f, 9});
   CHECK(run("adaptive_avg_pool2d", {{"output_size", Ints{1, 1}}}) == std::vector<float>{5});
   CHECK(run("adaptive_avg_pool2d", {{"output_size", Ints{2, 2}}}) == std::vector<float>{3, 4, 6, 7});
+  CHECK(run("adaptive_max_pool2d", {{"output_size", Ints{2, 2}}}) == std::vector<float>{5, 6, 8, 9});
 }
 
 TEST_CASE("runtime: networks without work and with unused parts", "[runtime]") {
@@ -255,6 +256,7 @@ TEST_CASE("runtime: networks that do not fit together are refused by operation",
   refused(message(lone("elu", {3})), "no attribute 'alpha'");
   refused(message(lone("softplus", {3}, {{"beta", 0.0}})), "got beta 0");
   refused(message(lone("adaptive_avg_pool2d", {1, 3, 3}, {{"output_size", Ints{0, 1}}})), "'output_size' with 0");
+  refused(message(lone("adaptive_max_pool2d", {1, 3}, {{"output_size", Ints{1, 1}}})), "expected [C, H, W]");
   refused(message(lone("flatten", {})), "a sample of one number");
   refused(message(lone("batch_norm", {}, {{"eps", 1e-5}})), "a sample of one number");
   refused(message(small(), [](auto& m) { m.network.add("add", {1, 4}); }), "operation 6 (add)] got samples of shapes");
@@ -285,7 +287,8 @@ TEST_CASE("runtime: hostile sizes end in errors before memory is taken", "[runti
         attributes[attribute] = Ints{v, 1};
         refused(message(lone(op, {1, 4, 4}, attributes)));
       }
-    refused(message(lone("adaptive_avg_pool2d", {1, 4, 4}, {{"output_size", Ints{v, v}}})));
+    for (const char* op : {"adaptive_avg_pool2d", "adaptive_max_pool2d"})
+      refused(message(lone(op, {1, 4, 4}, {{"output_size", Ints{v, v}}})));
   }
   refused(conv("padding", {1 << 20, 1 << 20}));
   refused(

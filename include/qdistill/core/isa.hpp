@@ -47,7 +47,8 @@
 #define QDISTILL_SIMD
 #endif
 
-/// Before a loop of constant length over registers; without it a tile of the matrix product runs at a third of its speed.
+/// Before a loop of constant length over registers; without it a tile of the matrix product runs at a third of its
+/// speed.
 #if defined(__clang__)
 #define QDISTILL_UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)

@@ -12,6 +12,8 @@ namespace qdistill::inline QDISTILL_ABI {
 struct DenseEncoding {
   std::vector<float> values;
   bool half = false;  ///< stored as float16; every value must be one exactly (round_to_half)
+
+  bool operator==(const DenseEncoding&) const = default;
 };
 
 namespace detail {

@@ -24,6 +24,8 @@ namespace qdistill::inline QDISTILL_ABI {
 struct Encoding {
   std::vector<Index> shape;
   std::variant<DenseEncoding, UniformEncoding, TableEncoding, GroupedEncoding, ProductEncoding> data;
+
+  bool operator==(const Encoding&) const = default;
 };
 
 /// Throws ShapeError or ValueError if the parts of `e` do not fit together. `op` is the name in the error's text.

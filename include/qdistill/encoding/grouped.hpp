@@ -2,6 +2,8 @@
 /// consecutive elements (Defossez, Adi, Synnaeve 2022, section 3.2).
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "qdistill/encoding/encoding_checks.hpp"
@@ -15,9 +17,32 @@ struct GroupedEncoding {
   std::vector<std::uint16_t> codes;  ///< one per element, row-major
   float scale = 1;                   ///< max - min of the tensor
   float offset = 0;                  ///< min of the tensor
+
+  bool operator==(const GroupedEncoding&) const = default;
 };
 
 namespace detail {
+
+/// How widths are stored: as the distance from the smallest one, each in as few bits as the largest distance needs (0
+/// to 4). No widths: 1 and 0 bits.
+struct WidthField {
+  int least = 1, bits = 0;
+};
+inline WidthField width_field(std::span<const std::uint8_t> widths) {
+  if (widths.empty()) return {};
+  const auto [least, most] = std::minmax_element(widths.begin(), widths.end());
+  return {*least, static_cast<int>(std::bit_width(static_cast<unsigned>(*most - *least)))};
+}
+
+/// Bits of all parts, none rounded up to bytes: codes, widths and the width of their field (8), scale and offset (64),
+/// as Defossez et al. count them.
+inline Index plain_bits(const GroupedEncoding& e) {
+  const auto groups = static_cast<Index>(e.widths.size()), n = static_cast<Index>(e.codes.size());
+  const Index size = e.group_size > 0 ? e.group_size : n;
+  Index bits = 64 + 8 + groups * width_field(e.widths).bits;
+  for (const auto width : e.widths) bits += width * size;
+  return bits;
+}
 
 /// What holds whether the codes are in memory yet or not.
 inline void check_grouped_layout(std::string_view op, Index n, Index group_size, std::span<const std::uint8_t> widths) {

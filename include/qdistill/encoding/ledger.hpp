@@ -11,13 +11,16 @@ namespace qdistill::inline QDISTILL_ABI {
 struct Ledger {
   Index codes = 0;           ///< packed or Huffman-coded codes, each tensor rounded up to whole bytes
   Index scales = 0;          ///< scales and offsets of buckets
-  Index tables = 0;          ///< tables of points or codewords (no kind has one yet)
+  Index tables = 0;          ///< tables of points or codewords
+  Index widths = 0;          ///< bit widths of groups
   Index huffman_table = 0;   ///< code lengths of the Huffman codes
-  Index full_precision = 0;  ///< tensors stored as float
-  Index header = 0;          ///< names, shapes, the network, free fields
+  Index full_precision = 0;  ///< tensors stored as float32 or float16
+  Index header = 0;          ///< names, shapes, numbers of a whole tensor, the network, free fields
   Index padding = 0;         ///< spaces that align the data
 
-  Index total() const noexcept { return codes + scales + tables + huffman_table + full_precision + header + padding; }
+  Index total() const noexcept {
+    return codes + scales + tables + widths + huffman_table + full_precision + header + padding;
+  }
   bool operator==(const Ledger&) const = default;
 };
 
@@ -36,6 +39,7 @@ inline std::string to_string(const Ledger& ledger) {
   item("codes", ledger.codes);
   item("scales", ledger.scales);
   item("tables", ledger.tables);
+  item("widths", ledger.widths);
   item("huffman table", ledger.huffman_table);
   item("full precision", ledger.full_precision);
   item("header", ledger.header);

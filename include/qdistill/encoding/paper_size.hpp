@@ -35,36 +35,55 @@ inline double paper_size_mb(double unquantized, double quantized, double bits_pe
 ///
 ///   PaperSize size;
 ///   for (const auto& [name, encoding] : model.tensors) size.add(encoding);
+///
+/// A table of points counts as uniform levels do: its indices go into the pool, although tensors differ in their
+/// points, and the points cost nothing. The paper has no float16, no width per group and no codebook. Such a tensor
+/// counts with the plain bits of all that it stores, widths and codewords included, since those grow with the model;
+/// it stays out of the pool, because its codes are other things than levels of one width.
 struct PaperSize {
-  double unquantized = 0;             ///< weights in full precision
-  double quantized = 0;               ///< weights with codes
+  double unquantized = 0;             ///< weights in float32
+  double quantized = 0;               ///< weights with codes in the pool
   double buckets = 0;                 ///< sum of elements / bucket_size, a real number
-  double plain_bits = 0;              ///< of all codes
+  double plain_bits = 0;              ///< of all codes in the pool
   std::vector<std::uint64_t> counts;  ///< of every code, pooled over all tensors: one Huffman code for the model
+  double others = 0;                  ///< weights of the kinds that the paper does not have
+  double other_bits = 0;              ///< all that they store
 
   void add(const Encoding& encoding) {
-    const auto* uniform = std::get_if<UniformEncoding>(&encoding.data);
-    if (!uniform) {
-      unquantized += static_cast<double>(std::get<DenseEncoding>(encoding.data).values.size());
-      return;
-    }
-    const auto n = static_cast<double>(uniform->codes.size());
-    quantized += n;
-    plain_bits += n * uniform->bits;
-    if (uniform->bucket_size > 0) buckets += n / static_cast<double>(uniform->bucket_size);
-    if (counts.size() < (std::size_t{1} << uniform->bits)) counts.resize(std::size_t{1} << uniform->bits);
-    for (const auto code : uniform->codes) ++counts[code];
+    const auto n = static_cast<double>(checked_numel("paper_size", encoding.shape));
+    std::visit([&](const auto& e) { count(n, e); }, encoding.data);
   }
-  /// Mean Huffman length of a code, in bits.
+  /// Mean Huffman length of a code in the pool, in bits.
   double huffman_bits() const { return mean_bit_length(counts); }
-  /// Mean width of a code, in bits; 0 if nothing is quantized.
+  /// Mean width of a code in the pool, in bits; 0 if there is none.
   double bits() const { return quantized > 0 ? plain_bits / quantized : 0.0; }
   /// Size with codes of their full width, in MB.
-  double plain_mb() const { return (4 * unquantized + plain_bits / 8 + 8 * buckets) / 1e6; }
+  double plain_mb() const { return (4 * unquantized + plain_bits / 8 + 8 * buckets + other_bits / 8) / 1e6; }
   /// Size with Huffman-coded codes, in MB.
-  double huffman_mb() const { return (4 * unquantized + huffman_bits() / 8 * quantized + 8 * buckets) / 1e6; }
+  double huffman_mb() const {
+    return (4 * unquantized + huffman_bits() / 8 * quantized + 8 * buckets + other_bits / 8) / 1e6;
+  }
   /// Size of the same weights in full precision, in MB.
-  double full_precision_mb() const { return 4 * (unquantized + quantized) / 1e6; }
+  double full_precision_mb() const { return 4 * (unquantized + quantized + others) / 1e6; }
+
+ private:
+  void count(double n, const DenseEncoding& e) {
+    if (!e.half) unquantized += n;
+    else others += n, other_bits += 16 * n;
+  }
+  void count(double n, const UniformEncoding& e) { count_codes(n, e.codes, e.bits, e.bucket_size); }
+  void count(double n, const TableEncoding& e) { count_codes(n, e.codes, e.bits(), e.bucket_size); }
+  template <class Kind>
+  void count(double n, const Kind& e) {
+    others += n, other_bits += static_cast<double>(detail::plain_bits(e));
+  }
+  void count_codes(double n, std::span<const std::uint16_t> codes, int bits, Index bucket_size) {
+    quantized += n;
+    plain_bits += n * bits;
+    if (bucket_size > 0) buckets += n / static_cast<double>(bucket_size);
+    if (counts.size() < (std::size_t{1} << bits)) counts.resize(std::size_t{1} << bits);
+    for (const auto code : codes) ++counts[code];
+  }
 };
 
 }  // namespace qdistill::inline QDISTILL_ABI

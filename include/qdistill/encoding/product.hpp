@@ -24,9 +24,15 @@ struct ProductEncoding {
     while (b < 16 && (Index{1} << b) < count()) ++b;
     return b;
   }
+  bool operator==(const ProductEncoding&) const = default;
 };
 
 namespace detail {
+
+/// Bits of all parts, none rounded up to bytes: codes and float16 codewords (Stock et al. 2020).
+inline Index plain_bits(const ProductEncoding& e) {
+  return static_cast<Index>(e.codes.size()) * e.bits() + static_cast<Index>(e.codewords.size()) * 16;
+}
 
 inline void check_encoding(std::string_view op, Index n, const ProductEncoding& e) {
   check(e.block_size >= 1, op, "got block_size ", e.block_size, ", expected at least 1");

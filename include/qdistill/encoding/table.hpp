@@ -25,6 +25,7 @@ struct TableEncoding {
     while (b < 16 && (std::size_t{1} << b) < points.size()) ++b;
     return b;
   }
+  bool operator==(const TableEncoding&) const = default;
 };
 
 namespace detail {

@@ -24,6 +24,7 @@ struct UniformEncoding {
 
   /// s, the number of levels: 2^bits, or 2^(bits - 1) of a magnitude.
   Index levels() const noexcept { return Index{1} << (scaling == Scaling::linear ? bits : bits - 1); }
+  bool operator==(const UniformEncoding&) const = default;
 };
 
 namespace detail {

@@ -27,15 +27,15 @@ class BatchNorm final : public Module<T> {
     batches = this->add_count("num_batches_tracked");
   }
   Tensor<T> forward(const Tensor<T>& x) override {
-    check<ShapeError>(Images ? x.rank() == 4 : x.rank() == 2 || x.rank() == 3, type(), "got shape ", x.shape(),
-                      Images ? ", expected [N, C, H, W]" : ", expected [N, C] or [N, C, L]");
-    if (this->training()) {
-      ++*batches->data();
-      batches->mark_changed();
-    }
-    return batch_norm(x, *running_mean, *running_var, weight ? weight->effective(this->phase()) : Tensor<T>{},
-                      bias ? bias->effective(this->phase()) : Tensor<T>{}, this->training(), options_.momentum,
+    count_batch(x);
+    return batch_norm(x, *running_mean, *running_var, now(weight), now(bias), this->training(), options_.momentum,
                       options_.eps);
+  }
+  /// relu(forward(x)), in one pass.
+  Tensor<T> forward_relu(const Tensor<T>& x) {
+    count_batch(x);
+    return batch_norm_relu(x, *running_mean, *running_var, now(weight), now(bias), this->training(), options_.momentum,
+                           options_.eps);
   }
   const char* type() const noexcept override { return Images ? "BatchNorm2d" : "BatchNorm1d"; }
   int describe(Network& network, int input, const std::string& prefix) const override {
@@ -50,6 +50,14 @@ class BatchNorm final : public Module<T> {
   std::shared_ptr<Tensor<Index>> batches;
 
  private:
+  void count_batch(const Tensor<T>& x) {
+    check<ShapeError>(Images ? x.rank() == 4 : x.rank() == 2 || x.rank() == 3, type(), "got shape ", x.shape(),
+                      Images ? ", expected [N, C, H, W]" : ", expected [N, C] or [N, C, L]");
+    if (!this->training()) return;
+    ++*batches->data();
+    batches->mark_changed();
+  }
+  Tensor<T> now(const ParameterPtr<T>& p) const { return p ? p->effective(this->phase()) : Tensor<T>{}; }
   BatchNormOptions options_;
 };
 

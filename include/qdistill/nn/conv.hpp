@@ -33,11 +33,11 @@ class Conv2d final : public Module<T> {
   }
 
   Tensor<T> forward(const Tensor<T>& x) override {
-    return conv2d(x, weight->effective(this->phase()), bias_now(), options_);
+    return conv2d(this->observed(x), weight->effective(this->phase()), bias_now(), options_);
   }
   /// relu(forward(x)) with the ReLU in the convolution's epilogue.
   Tensor<T> forward_relu(const Tensor<T>& x) {
-    return conv2d_relu(x, weight->effective(this->phase()), bias_now(), options_);
+    return conv2d_relu(this->observed(x), weight->effective(this->phase()), bias_now(), options_);
   }
   const char* type() const noexcept override { return "Conv2d"; }
   int describe(Network& network, int input, const std::string& prefix) const override {
@@ -86,7 +86,8 @@ class Conv1d final : public Module<T> {
   }
 
   Tensor<T> forward(const Tensor<T>& x) override {
-    return conv1d(x, weight->effective(this->phase()), bias ? bias->effective(this->phase()) : Tensor<T>{}, options_);
+    return conv1d(this->observed(x), weight->effective(this->phase()),
+                  bias ? bias->effective(this->phase()) : Tensor<T>{}, options_);
   }
   const char* type() const noexcept override { return "Conv1d"; }
   int describe(Network& network, int input, const std::string& prefix) const override {

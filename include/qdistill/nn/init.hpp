@@ -30,12 +30,34 @@ inline double gain(std::string_view nonlinearity, double slope = 0.01) {
   fail("init", "got nonlinearity '", nonlinearity, "', expected linear, conv2d, sigmoid, tanh, relu, leaky_relu, selu");
 }
 
+namespace detail {
+inline bool& skipping() noexcept {
+  thread_local bool on = false;
+  return on;
+}
+}  // namespace detail
+
+/// While it lives, this thread's initialisers leave weights as they are, uninitialised at first, and draw no random
+/// numbers: for a network whose state is loaded next.
+class Skip {
+ public:
+  Skip() noexcept : before_(detail::skipping()) { detail::skipping() = true; }
+  ~Skip() { detail::skipping() = before_; }
+  Skip(const Skip&) = delete;
+  Skip& operator=(const Skip&) = delete;
+
+ private:
+  bool before_;
+};
+
 template <class T>
 void uniform(Tensor<T>& w, double lo, double hi, Generator& g = default_generator()) {
+  if (detail::skipping()) return;
   w.copy_from(Tensor<T>::uniform(w.shape(), g.next(), static_cast<T>(lo), static_cast<T>(hi)));
 }
 template <class T>
 void normal(Tensor<T>& w, double mean, double std, Generator& g = default_generator()) {
+  if (detail::skipping()) return;
   w.copy_from(Tensor<T>::normal(w.shape(), g.next(), static_cast<T>(mean), static_cast<T>(std)));
 }
 /// U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)).

@@ -29,9 +29,13 @@ class Linear final : public Module<T> {
     if (shared_bias) bias = this->add_parameter("bias", std::move(shared_bias));
   }
 
-  Tensor<T> forward(const Tensor<T>& x) override { return linear(x, weight->effective(this->phase()), bias_now()); }
+  Tensor<T> forward(const Tensor<T>& x) override {
+    return linear(this->observed(x), weight->effective(this->phase()), bias_now());
+  }
   /// relu(forward(x)) with the ReLU in the product's epilogue.
-  Tensor<T> forward_relu(const Tensor<T>& x) { return linear_relu(x, weight->effective(this->phase()), bias_now()); }
+  Tensor<T> forward_relu(const Tensor<T>& x) {
+    return linear_relu(this->observed(x), weight->effective(this->phase()), bias_now());
+  }
   const char* type() const noexcept override { return "Linear"; }
   int describe(Network& network, int input, const std::string& prefix) const override {
     TensorNames tensors{{"weight", prefix + "weight"}};

@@ -12,6 +12,7 @@
 ///   };
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "qdistill/encoding/network.hpp"
@@ -62,6 +63,10 @@ class Module {
   void eval() { train(false); }
   bool training() const noexcept { return training_; }
   Phase phase() const noexcept { return training_ ? Phase::train : Phase::eval; }
+
+  /// Calls `observer` with each input that this module's weights meet, before they do; null: no longer. Convolutions
+  /// and linear layers report theirs, however they are called.
+  void observe(std::function<void(const Tensor<T>&)> observer) { observer_ = std::move(observer); }
 
   /// All parameters in registration order, depth first, as PyTorch names them. One that several modules share comes
   /// once, under its first name.
@@ -151,6 +156,11 @@ class Module {
     buffers_.push_back({std::move(name), nullptr, p});
     return p;
   }
+  /// x, shown to the observer.
+  const Tensor<T>& observed(const Tensor<T>& x) const {
+    if (observer_) observer_(x);
+    return x;
+  }
 
  private:
   void collect_parameters(const std::string& prefix, std::vector<NamedParameter<T>>& out) const {
@@ -172,6 +182,7 @@ class Module {
   std::vector<NamedParameter<T>> parameters_;
   std::vector<NamedBuffer<T>> buffers_;
   std::vector<Child> children_;
+  std::function<void(const Tensor<T>&)> observer_;
   bool training_ = true;
 };
 

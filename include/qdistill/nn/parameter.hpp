@@ -21,12 +21,12 @@ class Parameter {
   /// weight, computed once per step: again only when a stored tensor changed, the phase or the grad mode differ, or a
   /// backward sweep has freed the graph that it was part of.
   Tensor<T> effective(Phase phase) {
-    if (!parametrization_) return data_;
-    const std::uint64_t before = stored_version();
-    if (before != refreshed_) {
-      parametrization_->refresh();
-      refreshed_ = stored_version();
+    if (frozen_ && grad_enabled()) {
+      const NoGrad no_grad;
+      return effective(phase);
     }
+    if (!parametrization_) return frozen_ ? data_.detach() : data_;
+    refresh();
     Cached& slot = cache_[(phase == Phase::train ? 0 : 2) + (grad_enabled() ? 1 : 0)];
     const std::uint64_t generation = grad_enabled() ? graph_generation() : 0;
     if (!slot.value.defined() || slot.version != refreshed_ || slot.generation != generation) {
@@ -43,15 +43,27 @@ class Parameter {
     clear_cache();
   }
   const std::shared_ptr<Parametrization<T>>& parametrization() const noexcept { return parametrization_; }
+  /// A frozen parameter is a constant to the graph: nothing that it stores takes a gradient.
+  void freeze(bool on = true) noexcept { frozen_ = on; }
+  bool frozen() const noexcept { return frozen_; }
   /// Drops the cached effective weights and the graph nodes they hold.
   void clear_cache() noexcept {
     for (Cached& slot : cache_) slot = {};
     refreshed_ = ~std::uint64_t{0};
   }
   /// What is really stored of this parameter.
-  Encoding encode() const { return parametrization_ ? parametrization_->encode() : dense_encoding(data_); }
+  Encoding encode() const {
+    if (!parametrization_) return dense_encoding(data_);
+    refresh();
+    return parametrization_->encode();
+  }
 
  private:
+  void refresh() const {
+    if (stored_version() == refreshed_) return;
+    parametrization_->refresh();
+    refreshed_ = stored_version();
+  }
   std::uint64_t stored_version() const {
     std::uint64_t sum = 0;
     for (const StoredTensor<T>& s : parametrization_->stored()) sum += s.tensor.version();
@@ -63,8 +75,9 @@ class Parameter {
   };
   Tensor<T> data_;
   Kind kind_;
+  bool frozen_ = false;
   std::shared_ptr<Parametrization<T>> parametrization_;
-  std::uint64_t refreshed_ = ~std::uint64_t{0};
+  mutable std::uint64_t refreshed_ = ~std::uint64_t{0};  // encode() may be what projects the stored tensors
   Cached cache_[4];
 };
 

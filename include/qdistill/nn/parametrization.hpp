@@ -11,7 +11,7 @@
 #include <string>
 
 #include "qdistill/autograd/engine.hpp"
-#include "qdistill/encoding/encoding.hpp"
+#include "qdistill/encoding/plain_size.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::nn {
 
@@ -19,10 +19,10 @@ namespace qdistill::inline QDISTILL_ABI::nn {
 enum class Phase { train, eval };
 
 /// What a parameter is to its layer; predicates that choose what to quantize see it.
-enum class Kind { weight, bias, norm_weight, norm_bias };
+enum class Kind { weight, bias, norm_weight, norm_bias, activation };
 
 inline const char* name(Kind kind) noexcept {
-  constexpr const char* names[] = {"weight", "bias", "norm_weight", "norm_bias"};
+  constexpr const char* names[] = {"weight", "bias", "norm_weight", "norm_bias", "activation"};
   return names[static_cast<int>(kind)];
 }
 
@@ -50,6 +50,8 @@ class Parametrization {
   virtual Tensor<T> penalty() { return {}; }
   /// What is really stored, for a weight in evaluation.
   virtual Encoding encode() const = 0;
+  /// Bits of what is stored as the method's paper counts them.
+  virtual double size_bits() const { return static_cast<double>(plain_bits(encode())); }
   /// True if backward is the exact gradient of effective(); false for a surrogate such as straight-through.
   virtual bool exact_gradient() const noexcept = 0;
   /// For tables: "uniform 4 bits, bucket 256".

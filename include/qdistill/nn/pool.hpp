@@ -68,4 +68,19 @@ class AdaptiveAvgPool2d final : public Module<T> {
   Size2d size_;
 };
 
+/// The largest element of each bin, so that the result is [N, C, size.h, size.w].
+template <class T>
+class AdaptiveMaxPool2d final : public Module<T> {
+ public:
+  explicit AdaptiveMaxPool2d(Size2d size) : size_(size) {}
+  Tensor<T> forward(const Tensor<T>& x) override { return adaptive_max_pool2d(x, size_); }
+  const char* type() const noexcept override { return "AdaptiveMaxPool2d"; }
+  int describe(Network& network, int input, const std::string&) const override {
+    return network.add("adaptive_max_pool2d", {input}, {{"output_size", detail::pair(size_)}});
+  }
+
+ private:
+  Size2d size_;
+};
+
 }  // namespace qdistill::inline QDISTILL_ABI::nn

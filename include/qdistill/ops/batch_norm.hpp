@@ -1,30 +1,20 @@
-/// Batch normalisation (Ioffe and Szegedy 2015).
+/// Batch normalisation (Ioffe and Szegedy 2015), also with the ReLU in the same pass.
 #pragma once
 
 #include "qdistill/kernels/cpu/batch_norm.hpp"
-#include "qdistill/ops/common.hpp"
+#include "qdistill/ops/elementwise.hpp"
 
 namespace qdistill::inline QDISTILL_ABI {
 
-/// y = (x - mean_c) / sqrt(var_c + eps) * weight_c + bias_c for x [N, C], [N, C, L] or [N, C, H, W] (any rank from 2).
-///
-/// training: mean and (biased) variance are those of the batch, and the running ones, where defined, are moved in
-/// place:
-///   running = (1 - momentum) running + momentum batch, with the unbiased variance.
-/// Otherwise the running ones are used and must be defined.
-///
-///   dbias = sum dy,  dweight = sum dy xh,  xh = (x - mean) / sqrt(var + eps)
-///   dx = weight / sqrt(var + eps) (dy - mean(dy) - xh mean(dy xh)),  without the means when not training
-///
-/// running_mean, running_var, weight, bias: [C] or undefined. Throws ShapeError for shapes that do not fit and for
-/// fewer than two values per channel in training, ValueError for a negative eps or a momentum outside [0, 1].
+namespace detail {
+
 template <class T>
-Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> running_var, const Tensor<T>& weight = {},
-                     const Tensor<T>& bias = {}, bool training = false, double momentum = 0.1, double eps = 1e-5) {
-  const char* const op = "batch_norm";
-  detail::check_defined(op, x);
+Tensor<T> batch_norm(const char* op, const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> running_var,
+                     const Tensor<T>& weight, const Tensor<T>& bias, bool training, double momentum, double eps,
+                     bool relu) {
+  check_defined(op, x);
   check<ShapeError>(x.rank() >= 2, op, "got shape ", x.shape(), ", expected [N, C, ...]");
-  const detail::DimSplit split = detail::split_at(x.shape(), 1);
+  const DimSplit split = split_at(x.shape(), 1);
   const kernels::BatchNormShape s{split.outer, split.n, split.inner};
   const auto check_channels = [&](const Tensor<T>& t, const char* what) {
     check<ShapeError>(!t.defined() || (t.rank() == 1 && t.shape()[0] == s.channels), op, "got ", what, " of shape ",
@@ -43,7 +33,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
   check(training || (running_mean.defined() && running_var.defined()), op,
         "got no running statistics, expected running_mean and running_var when not training");
 
-  const Tensor<T> in = detail::dense(x), w = detail::dense(weight), b = detail::dense(bias);
+  const Tensor<T> in = dense(x), w = dense(weight), b = dense(bias);
   Tensor<T> y = Tensor<T>::empty(x.shape(), x.device());
   Tensor<T> mean = Tensor<T>::empty({s.channels}, x.device());
   Tensor<T> inverse_std = Tensor<T>::empty({s.channels}, x.device());
@@ -51,7 +41,8 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
   p.weight = w.data(), p.bias = b.data(), p.mean = mean.data(), p.inverse_std = inverse_std.data();
   if (training) {
     p.running_mean = running_mean.data(), p.running_var = running_var.data();
-    on_device(x.device(), [&](auto dev) { kernels::batch_norm_train(dev, in.data(), y.data(), s, p, momentum, eps); });
+    on_device(x.device(),
+              [&](auto dev) { kernels::batch_norm_train(dev, in.data(), y.data(), s, p, momentum, eps, relu); });
     running_mean.mark_changed();
     running_var.mark_changed();
   } else {
@@ -59,20 +50,52 @@ Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> runni
       p.mean[c] = running_mean.data()[c];
       p.inverse_std[c] = static_cast<T>(1 / std::sqrt(static_cast<double>(running_var.data()[c]) + eps));
     }
-    on_device(x.device(), [&](auto dev) { kernels::batch_norm_eval(dev, in.data(), y.data(), s, p); });
+    on_device(x.device(), [&](auto dev) { kernels::batch_norm_eval(dev, in.data(), y.data(), s, p, relu); });
   }
-  return record(
-      op, y, inputs(x, weight, bias),
-      [in = save(in), w = save(w), mean, inverse_std, s, training](const Tensor<T>& dy, Gradients<T>& dx) mutable {
-        kernels::BatchNormChannels<T> channels;
-        channels.weight = w.data(), channels.mean = mean.data(), channels.inverse_std = inverse_std.data();
-        kernels::BatchNormGradients<T> g;
-        if (dx[0].wanted()) g.dx = dx[0].data(), g.write_dx = dx[0].mode();
-        if (dx[1].wanted()) g.dweight = dx[1].data(), g.write_dweight = dx[1].mode();
-        if (dx[2].wanted()) g.dbias = dx[2].data(), g.write_dbias = dx[2].mode();
-        on_device(dy.device(),
-                  [&](auto dev) { kernels::batch_norm_backward(dev, in.data(), dy.data(), s, channels, training, g); });
-      });
+  return record(op, y, inputs(x, weight, bias),
+                [in = save(in), w = save(w), y = save_if(relu, y), mean, inverse_std, s, training, relu](
+                    Tensor<T>& dy, Gradients<T>& dx) mutable {
+                  const Tensor<T> dz = relu ? through_relu(dy, y.get()) : dy;
+                  kernels::BatchNormChannels<T> channels;
+                  channels.weight = w.data(), channels.mean = mean.data(), channels.inverse_std = inverse_std.data();
+                  kernels::BatchNormGradients<T> g;
+                  if (dx[0].wanted()) g.dx = dx[0].data(), g.write_dx = dx[0].mode();
+                  if (dx[1].wanted()) g.dweight = dx[1].data(), g.write_dweight = dx[1].mode();
+                  if (dx[2].wanted()) g.dbias = dx[2].data(), g.write_dbias = dx[2].mode();
+                  on_device(dz.device(), [&](auto dev) {
+                    kernels::batch_norm_backward(dev, in.data(), dz.data(), s, channels, training, g);
+                  });
+                });
+}
+
+}  // namespace detail
+
+/// y = (x - mean_c) / sqrt(var_c + eps) * weight_c + bias_c for x [N, C], [N, C, L] or [N, C, H, W] (any rank from 2).
+///
+/// training: mean and (biased) variance are those of the batch, and the running ones, where defined, are moved in
+/// place:
+///   running = (1 - momentum) running + momentum batch, with the unbiased variance.
+/// Otherwise the running ones are used and must be defined.
+///
+///   dbias = sum dy,  dweight = sum dy xh,  xh = (x - mean) / sqrt(var + eps)
+///   dx = weight / sqrt(var + eps) (dy - mean(dy) - xh mean(dy xh)),  without the means when not training
+///
+/// running_mean, running_var, weight, bias: [C] or undefined. Throws ShapeError for shapes that do not fit and for
+/// fewer than two values per channel in training, ValueError for a negative eps or a momentum outside [0, 1].
+template <class T>
+Tensor<T> batch_norm(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> running_var, const Tensor<T>& weight = {},
+                     const Tensor<T>& bias = {}, bool training = false, double momentum = 0.1, double eps = 1e-5) {
+  return detail::batch_norm("batch_norm", x, std::move(running_mean), std::move(running_var), weight, bias, training,
+                            momentum, eps, false);
+}
+
+/// y = max(batch_norm(x, ...), 0), in one pass; the gradient is that of the composition, with 0 at 0.
+template <class T>
+Tensor<T> batch_norm_relu(const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> running_var,
+                          const Tensor<T>& weight = {}, const Tensor<T>& bias = {}, bool training = false,
+                          double momentum = 0.1, double eps = 1e-5) {
+  return detail::batch_norm("batch_norm_relu", x, std::move(running_mean), std::move(running_var), weight, bias,
+                            training, momentum, eps, true);
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI

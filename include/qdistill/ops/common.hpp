@@ -19,6 +19,12 @@ Tensor<T> dense(const Tensor<T>& x) {
   return x.contiguous() ? x.detach() : x.clone();
 }
 
+/// `t` where `needed`, else nothing: what is saved for a gradient that nobody asks for only costs memory.
+template <class T>
+Saved<T> save_if(bool needed, const Tensor<T>& t) {
+  return needed ? save(t) : Saved<T>{};
+}
+
 /// A buffer for a result of x's shape: x's own when `x` (taken over by the caller) is contiguous, its last owner and
 /// outside of any graph, else a new one.
 template <class T>

@@ -1,4 +1,4 @@
-/// What the elementwise functions of one input share.
+/// What the elementwise functions of one input, and operations with a ReLU inside, share.
 #pragma once
 
 #include "qdistill/kernels/cpu/elementwise.hpp"
@@ -33,6 +33,18 @@ Tensor<T> elementwise(const char* op, Tensor<T> x, F f) {
                     elementwise_backward(f, dy, kept.data(), dx[0]);
                   });
   }
+}
+
+/// dL/d(z) of y = max(z, 0) from dL/dy and y: dy where y > 0, else 0. In dy's own buffer if nobody else holds it.
+template <class T>
+Tensor<T> through_relu(Tensor<T>& dy, const Tensor<T>& y) {
+  Tensor<T> dz = dy.sole_owner() ? std::move(dy) : Tensor<T>::empty(dy.shape(), dy.device());
+  const T* const from = dy.defined() ? dy.data() : dz.data();
+  on_device(dz.device(), [&](auto dev) {
+    kernels::map(dev, dz.numel(), from, y.data(), dz.data(),
+                 [](T g, T v) QDISTILL_ISA_BODY { return v > T(0) ? g : T(0); });
+  });
+  return dz;
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI::detail

@@ -2,31 +2,12 @@
 #pragma once
 
 #include "qdistill/kernels/cpu/copy.hpp"
-#include "qdistill/kernels/cpu/elementwise.hpp"
 #include "qdistill/kernels/cpu/gemm.hpp"
-#include "qdistill/ops/common.hpp"
+#include "qdistill/ops/elementwise.hpp"
 
 namespace qdistill::inline QDISTILL_ABI {
 
 namespace detail {
-
-/// dL/d(z) of y = max(z, 0) from dL/dy and y: dy where y > 0, else 0. In dy's own buffer if nobody else holds it.
-template <class T>
-Tensor<T> through_relu(Tensor<T>& dy, const Tensor<T>& y) {
-  Tensor<T> dz = dy.sole_owner() ? std::move(dy) : Tensor<T>::empty(dy.shape(), dy.device());
-  const T* const from = dy.defined() ? dy.data() : dz.data();
-  on_device(dz.device(), [&](auto dev) {
-    kernels::map(dev, dz.numel(), from, y.data(), dz.data(),
-                 [](T g, T v) QDISTILL_ISA_BODY { return v > T(0) ? g : T(0); });
-  });
-  return dz;
-}
-
-/// `t` where `needed`, else nothing: what is saved for a gradient that nobody asks for only costs memory.
-template <class T>
-Saved<T> save_if(bool needed, const Tensor<T>& t) {
-  return needed ? save(t) : Saved<T>{};
-}
 
 template <class T>
 Tensor<T> linear(const char* op, const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& bias, bool relu) {

@@ -56,13 +56,6 @@ Tensor<T> average(const char* op, const Tensor<T>& x, const Shape& shape, const 
   });
 }
 
-/// Window `i` clipped to the input, with what it counts as.
-inline kernels::Bin window_bin(Index i, Index size, Index kernel, Index stride, Index padding, bool count_padding) {
-  const Index begin = i * stride - padding, end = std::min(begin + kernel, size + padding);
-  const kernels::Bin bin{std::max<Index>(begin, 0), std::min(end, size), 0};
-  return {bin.begin, bin.end, count_padding ? end - begin : bin.end - bin.begin};
-}
-
 /// Average pool of x seen with the shape `wide`; the output's shape goes to `shape` through its last two dims.
 template <class T>
 Tensor<T> avg_pool(const char* op, const Tensor<T>& x, const Shape& wide, Size2d kernel, const AvgPool2dOptions& o,
@@ -71,33 +64,46 @@ Tensor<T> avg_pool(const char* op, const Tensor<T>& x, const Shape& wide, Size2d
         ", expected at least 1, or 0 for none");
   const kernels::PoolShape s = pool_shape(op, wide, kernel, o.stride, o.padding, 1, o.ceil_mode);
   BinTable bins(s.out_h, s.out_w);
-  for (Index i = 0; i < s.out_h; ++i) bins.row(i) = window_bin(i, s.h, s.kh, s.stride_h, s.pad_h, o.count_include_pad);
-  for (Index j = 0; j < s.out_w; ++j) bins.col(j) = window_bin(j, s.w, s.kw, s.stride_w, s.pad_w, o.count_include_pad);
+  for (Index i = 0; i < s.out_h; ++i)
+    bins.row(i) = kernels::window_bin(i, s.h, s.kh, s.stride_h, s.pad_h, o.count_include_pad);
+  for (Index j = 0; j < s.out_w; ++j)
+    bins.col(j) = kernels::window_bin(j, s.w, s.kw, s.stride_w, s.pad_w, o.count_include_pad);
   Shape shape = pooled_shape(wide, s);
   if (flat) shape.erase(wide.rank() - 2);
   return average(op, x, shape, bins, s.h, s.w, o.divisor_override);
 }
 
-/// Bin `i` of `count` over `size` positions: floor(i size / count) to ceil((i + 1) size / count).
-inline kernels::Bin adaptive_bin(Index i, Index size, Index count) {
-  const Index begin = i * size / count, end = ((i + 1) * size + count - 1) / count;
-  return {begin, end, end - begin};
-}
-
-template <class T>
-Tensor<T> adaptive_avg_pool(const char* op, const Tensor<T>& x, const Shape& wide, Size2d size, bool flat) {
+/// The bins of an adaptive pool of x, seen with the shape `wide`, to `size`. Throws ShapeError and ValueError.
+inline BinTable adaptive_bins(const char* op, const Shape& x, const Shape& wide, Size2d size) {
   const Index h = wide[wide.rank() - 2], w = wide[wide.rank() - 1];
-  check<ShapeError>(h > 0 && w > 0, op, "got input ", x.shape(), ", expected planes of at least one element");
+  check<ShapeError>(h > 0 && w > 0, op, "got input ", x, ", expected planes of at least one element");
   constexpr Index most = Index{1} << 24;
   check(size.h >= 1 && size.w >= 1 && size.h <= most && size.w <= most, op, "got output size ", Shape{size.h, size.w},
         ", expected 1 to ", most);
   BinTable bins(size.h, size.w);
-  for (Index i = 0; i < size.h; ++i) bins.row(i) = adaptive_bin(i, h, size.h);
-  for (Index j = 0; j < size.w; ++j) bins.col(j) = adaptive_bin(j, w, size.w);
+  for (Index i = 0; i < size.h; ++i) bins.row(i) = kernels::adaptive_bin(i, h, size.h);
+  for (Index j = 0; j < size.w; ++j) bins.col(j) = kernels::adaptive_bin(j, w, size.w);
+  return bins;
+}
+
+/// Its output's shape.
+inline Shape adaptive_shape(const Shape& wide, Size2d size, bool flat) {
   Shape shape = wide;
   shape[wide.rank() - 2] = size.h, shape[wide.rank() - 1] = size.w;
   if (flat) shape.erase(wide.rank() - 2);
-  return average(op, x, shape, bins, h, w, 0);
+  return shape;
+}
+
+template <class T>
+Tensor<T> adaptive_avg_pool(const char* op, const Tensor<T>& x, const Shape& wide, Size2d size, bool flat) {
+  const BinTable bins = adaptive_bins(op, x.shape(), wide, size);
+  return average(op, x, adaptive_shape(wide, size, flat), bins, wide[wide.rank() - 2], wide[wide.rank() - 1], 0);
+}
+
+/// (N, C, H, W) or (C, H, W).
+inline const Shape& with_planes(const char* op, const Shape& x) {
+  check<ShapeError>(x.rank() == 3 || x.rank() == 4, op, "got input ", x, ", expected (N, C, H, W) or (C, H, W)");
+  return x;
 }
 
 /// (N, C, L) or (C, L) with a height of 1.
@@ -139,9 +145,7 @@ template <class T>
 Tensor<T> adaptive_avg_pool2d(const Tensor<T>& x, Size2d size) {
   const char* const op = "adaptive_avg_pool2d";
   detail::check_defined(op, x);
-  check<ShapeError>(x.rank() == 3 || x.rank() == 4, op, "got input ", x.shape(),
-                    ", expected (N, C, H, W) or (C, H, W)");
-  return detail::adaptive_avg_pool(op, x, x.shape(), size, false);
+  return detail::adaptive_avg_pool(op, x, detail::with_planes(op, x.shape()), size, false);
 }
 
 /// As adaptive_avg_pool2d with one spatial dim: x (N, C, L) or (C, L).

@@ -39,7 +39,7 @@ class Optimizer {
 
   /// Updates every parameter whose gradient is defined. From the second step on, allocates nothing.
   /// Throws ShapeError for a gradient of another shape than its parameter.
-  void step() {
+  virtual void step() {
     chunks_.clear();
     for (Slot& s : slots_) {
       const Tensor<T>& grad = s.parameter.grad();
@@ -63,13 +63,13 @@ class Optimizer {
   }
 
   /// Drops all gradients.
-  void zero_grad() {
+  virtual void zero_grad() {
     for (const Slot& s : slots_) s.parameter.zero_grad();
   }
 
   /// Adds a group. Throws GraphError for a tensor that takes no gradient, ValueError for one that is there already or a
   /// negative setting.
-  void add_group(ParameterGroup<T> group) {
+  virtual void add_group(ParameterGroup<T> group) {
     check(group.lr.value_or(0) >= 0, name_, "got lr ", group.lr.value_or(0), " for a group, expected at least 0");
     check(group.weight_decay.value_or(0) >= 0, name_, "got weight_decay ", group.weight_decay.value_or(0),
           " for a group, expected at least 0");
@@ -86,17 +86,17 @@ class Optimizer {
   }
 
   /// The rate of groups without their own.
-  double lr() const noexcept { return lr_; }
+  virtual double lr() const noexcept { return lr_; }
   /// Throws ValueError for a negative or undefined rate.
-  void set_lr(double lr) {
+  virtual void set_lr(double lr) {
     check(lr >= 0, name_, "got lr ", lr, ", expected at least 0");
     lr_ = lr;
   }
   const char* name() const noexcept { return name_; }
-  std::size_t parameter_count() const noexcept { return slots_.size(); }
+  virtual std::size_t parameter_count() const noexcept { return slots_.size(); }
 
   /// The state, sharing memory with this optimizer.
-  OptimizerState<T> state() const {
+  virtual OptimizerState<T> state() const {
     OptimizerState<T> out;
     out.scalars.emplace_back("lr", lr_);
     out.scalars.emplace_back("initial_lr", initial_lr_);
@@ -111,7 +111,7 @@ class Optimizer {
 
   /// Takes the state of an optimizer of the same kind over the same parameters, copying the tensors. Throws ValueError
   /// for names that are unknown or missing, ShapeError for a wrong shape; nothing has changed then.
-  void load_state(const OptimizerState<T>& from) {
+  virtual void load_state(const OptimizerState<T>& from) {
     std::vector<Slot> slots = slots_;
     double lr = -1, initial_lr = -1;
     for (Slot& s : slots) {

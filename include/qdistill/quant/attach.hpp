@@ -6,22 +6,16 @@
 namespace qdistill::inline QDISTILL_ABI::quant {
 
 /// Attaches `quantizer` (quant::Uniform, ...) to each selected parameter; returns how many. Parameters that carry one
-/// already get the new one. The optimizer may be made before or after. Throws ValueError for bad settings or if nothing
-/// was selected.
+/// already get the new one. The optimizer may be made before or after, unless the quantizer stores more than the
+/// weight. Throws ValueError for bad settings or if nothing was selected, ShapeError for a tensor that the quantizer
+/// can't take; nothing is attached then.
 template <class T, class Q>
 Index attach(nn::Module<T>& model, const Q& quantizer, const Select& select = all_parameters()) {
-  const auto parameters = model.named_parameters();
-  Index attached = 0;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    auto& p = *parameters[i].parameter;
-    const Candidate candidate{parameters[i].name, p.kind(), p.shape(), static_cast<Index>(i),
-                              static_cast<Index>(parameters.size())};
-    if (!select(candidate)) continue;
-    p.set_parametrization(quantizer.template make<T>(p));
-    ++attached;
-  }
-  check(attached > 0, "attach", "the selection chose none of the ", parameters.size(), " parameters");
-  return attached;
+  std::vector<std::pair<nn::Parameter<T>*, std::shared_ptr<nn::Parametrization<T>>>> made;
+  for (const auto& [name, p] : selected(model, select)) made.emplace_back(p.get(), quantizer.template make<T>(*p));
+  check(!made.empty(), "attach", "the selection chose none of the ", model.named_parameters().size(), " parameters");
+  for (auto& [parameter, parametrization] : made) parameter->set_parametrization(std::move(parametrization));
+  return static_cast<Index>(made.size());
 }
 
 /// Takes all parametrizations off; the stored weights stay.

@@ -12,11 +12,30 @@ struct Candidate {
   std::string name;
   nn::Kind kind = nn::Kind::weight;
   Shape shape;
-  Index index = 0;  ///< place in registration order
-  Index count = 0;  ///< parameters of the model
+  Index index = 0;         ///< place in registration order
+  Index count = 0;         ///< parameters of the model
+  bool quantized = false;  ///< carries a parametrization already
 };
 
 using Select = std::function<bool(const Candidate&)>;
+
+/// The parameters of `model` that `select` chooses, in registration order.
+template <class T>
+std::vector<nn::NamedParameter<T>> selected(const nn::Module<T>& model, const Select& select) {
+  const auto parameters = model.named_parameters();
+  std::vector<nn::NamedParameter<T>> out;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const nn::Parameter<T>& p = *parameters[i].parameter;
+    const Candidate candidate{parameters[i].name,
+                              p.kind(),
+                              p.shape(),
+                              static_cast<Index>(i),
+                              static_cast<Index>(parameters.size()),
+                              p.parametrization() != nullptr};
+    if (select(candidate)) out.push_back(parameters[i]);
+  }
+  return out;
+}
 
 /// Every parameter tensor, biases and batch norm included: what the published runs did.
 inline Select all_parameters() {
@@ -52,6 +71,36 @@ inline Select except(std::string pattern, Select inner = all_parameters()) {
   return [pattern = std::move(pattern), inner = std::move(inner)](const Candidate& c) {
     return !matches(pattern, c.name) && inner(c);
   };
+}
+
+/// Those of `inner` of more than mb 2^20 / 4 elements: mb in float32, MB = 2^20 bytes. The rule of DiffQ (Defossez,
+/// Adi, Synnaeve 2022), whose default of 0.01 takes more than 2621.
+inline Select larger_than_mb(double mb, Select inner = all_parameters()) {
+  check(mb >= 0, "larger_than_mb", "got ", mb, " MB, expected 0 or more");
+  return [mb, inner = std::move(inner)](const Candidate& c) {
+    return static_cast<double>(c.shape.numel()) > mb * 0x1p20 / 4 && inner(c);
+  };
+}
+/// Those of `inner` for which neither the full name ("conv1.weight") nor the last part of it ("weight") matches one of
+/// the shell patterns.
+inline Select excluding(std::vector<std::string> patterns, Select inner = all_parameters()) {
+  return [patterns = std::move(patterns), inner = std::move(inner)](const Candidate& c) {
+    const std::string_view full = c.name, bare = full.substr(full.rfind('.') + 1);
+    for (const std::string& pattern : patterns)
+      if (matches(pattern, full) || matches(pattern, bare)) return false;
+    return inner(c);
+  };
+}
+/// Those of `inner` whose number of elements is a multiple of group_size (0: any).
+inline Select divisible_by(Index group_size, Select inner = all_parameters()) {
+  check(group_size >= 0, "divisible_by", "got ", group_size, ", expected 0 or more");
+  return [group_size, inner = std::move(inner)](const Candidate& c) {
+    return (group_size == 0 || c.shape.numel() % group_size == 0) && inner(c);
+  };
+}
+/// Those of `inner` that carry no quantizer yet.
+inline Select not_quantized(Select inner = all_parameters()) {
+  return [inner = std::move(inner)](const Candidate& c) { return !c.quantized && inner(c); };
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI::quant

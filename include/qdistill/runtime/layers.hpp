@@ -14,6 +14,7 @@
 #include "qdistill/kernels/cpu/elementwise.hpp"
 #include "qdistill/kernels/cpu/elementwise_functions.hpp"
 #include "qdistill/kernels/cpu/gemm.hpp"
+#include "qdistill/kernels/cpu/pact.hpp"
 #include "qdistill/runtime/op_reader.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::runtime {
@@ -107,7 +108,7 @@ struct ConvLayer {
   bool relu = false;
 };
 
-/// Batch normalisation with the running statistics, over channel dim 0 of a sample.
+/// Batch normalisation with the running statistics, over channel dim 0 of a sample, then max(y, 0) where `relu`.
 struct BatchNormLayer {
   explicit BatchNormLayer(const OpReader& op) {
     op.expect_inputs(1), op.expect_roles({"weight", "bias", "running_mean", "running_var"});
@@ -133,13 +134,14 @@ struct BatchNormLayer {
     kernels::BatchNormChannels<float> p;
     p.weight = weight.data(), p.bias = bias.data();
     p.mean = const_cast<float*>(mean.data()), p.inverse_std = const_cast<float*>(inverse_std.data());  // only read
-    kernels::batch_norm_eval(Cpu{}, from, y.data(), sizes, p);
+    kernels::batch_norm_eval(Cpu{}, from, y.data(), sizes, p, relu);
     return y;
   }
 
   Shape shape;
   Tensor<float> weight, bias, mean, inverse_std;
   kernels::BatchNormShape s;
+  bool relu = false;
 };
 
 /// y = f(x), F one of kernels/cpu/elementwise_functions.hpp.
@@ -160,7 +162,28 @@ struct ElementwiseLayer {
   F f;
 };
 
-/// a + b, of one shape: what joins the branches of a residual network.
+/// Activations clipped at a learned alpha and rounded (kernels/cpu/pact.hpp).
+struct PactLayer {
+  explicit PactLayer(const OpReader& op) {
+    op.expect_inputs(1), op.expect_roles({"alpha"});
+    const Index bits = op.count_or("bits", 1, 0);
+    op.require(bits >= 1 && bits <= 16, "got ", bits, " bits, expected 1 to 16");
+    f = {op.vector("alpha", 1).item(), static_cast<float>((Index{1} << bits) - 1)};
+    op.require(f.alpha > 0 && std::isfinite(f.alpha), "got alpha ", f.alpha, ", expected a positive number");
+    shape = op.input();
+  }
+  Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
+    const float* const from = std::as_const(x[0]).data();
+    Tensor<float> y = x[0].sole_owner() ? x[0] : Tensor<float>::empty(batched(n, shape));
+    kernels::map(Cpu{}, x[0].numel(), from, y.data(), [g = f](float v) QDISTILL_ISA_BODY { return g(v); });
+    return y;
+  }
+
+  Shape shape;
+  kernels::PactRelu<float> f{};
+};
+
+/// a + b, of one shape: what joins the branches of a residual network; then max(y, 0) where `relu`.
 struct AddLayer {
   explicit AddLayer(const OpReader& op) {
     op.expect_inputs(2), op.expect_roles({});
@@ -171,12 +194,17 @@ struct AddLayer {
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     const float *const a = std::as_const(x[0]).data(), *const b = std::as_const(x[1]).data();
     Tensor<float> y = x[0].sole_owner() ? x[0] : x[1].sole_owner() ? x[1] : Tensor<float>::empty(batched(n, shape));
-    kernels::map(Cpu{}, x[0].numel(), a, b, y.data(),
-                 [](float u, float v) QDISTILL_ISA_BODY { return kernels::Add{}(u, v); });
+    if (relu)
+      kernels::map(Cpu{}, x[0].numel(), a, b, y.data(),
+                   [](float u, float v) QDISTILL_ISA_BODY { return kernels::Relu{}(kernels::Add{}(u, v)); });
+    else
+      kernels::map(Cpu{}, x[0].numel(), a, b, y.data(),
+                   [](float u, float v) QDISTILL_ISA_BODY { return kernels::Add{}(u, v); });
     return y;
   }
 
   Shape shape;
+  bool relu = false;
 };
 
 /// [C, H, W] -> [C H W], on the same buffer.

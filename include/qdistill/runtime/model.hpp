@@ -3,9 +3,10 @@
 ///   const runtime::Model net = runtime::load("student.safetensors");
 ///   const Tensor<float> logits = net.run(images);   // [N, 3, 32, 32] -> [N, 10]
 ///
-/// The results have the same bits as the trained model's forward in evaluation with its quantizers attached. Weights
-/// are decoded to float once, when the model is made. Attributes of an operation that the runtime does not know are
-/// ignored; operations and roles of tensors that it does not know are refused.
+/// The results have the same bits as the trained model's forward in evaluation with its quantizers attached, but not
+/// those of load(path, {.fold_batch_norm = true}), which is faster. Weights are decoded to float once, when the model
+/// is made. Attributes of an operation that the runtime does not know are ignored; operations and roles of tensors that
+/// it does not know are refused.
 #pragma once
 
 #include "qdistill/io/packed.hpp"
@@ -17,9 +18,9 @@ namespace qdistill::inline QDISTILL_ABI::runtime {
 class Model {
  public:
   /// Checks the network and decodes its weights. Throws ValueError or ShapeError that name the operation.
-  static Model from(io::PackedModel packed) {
+  static Model from(io::PackedModel packed, const PlanOptions& options = {}) {
     Model model;
-    model.plan_ = make_plan(packed);
+    model.plan_ = make_plan(packed, options);
     model.network_ = std::move(packed.network);
     model.info_ = std::move(packed.info);
     return model;
@@ -70,6 +71,8 @@ class Model {
 };
 
 /// Reads a packed file. Throws FileError for a file that is missing or damaged, and as Model::from.
-inline Model load(const std::string& path) { return Model::from(io::load_packed(path)); }
+inline Model load(const std::string& path, const PlanOptions& options = {}) {
+  return Model::from(io::load_packed(path), options);
+}
 
 }  // namespace qdistill::inline QDISTILL_ABI::runtime

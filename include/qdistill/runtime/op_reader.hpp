@@ -13,6 +13,9 @@
 
 namespace qdistill::inline QDISTILL_ABI::runtime {
 
+/// Most elements of a weight: 4 GiB of floats. A product code decodes to any multiple of its bytes in the file.
+inline constexpr Index max_weight_elements = Index{1} << 30;
+
 /// Float tensors by name, decoded at first use: a tensor that several operations share is decoded and held once.
 class TensorSource {
  public:
@@ -23,8 +26,10 @@ class TensorSource {
     const auto found = encoded_.find(name);
     return found == encoded_.end() ? nullptr : &found->second;
   }
-  /// `e` is what find(name) gave, of at most 8 dims.
+  /// `e` is what find(name) gave, of at most 8 dims. Throws ShapeError for more than max_weight_elements.
   Tensor<float> decode(const std::string& name, const Encoding& e) {
+    check<ShapeError>(checked_numel("runtime", e.shape) <= max_weight_elements, "runtime", "got tensor '", name,
+                      "' of shape ", std::span<const Index>(e.shape), ", expected at most 2^30 elements");
     Tensor<float>& held = decoded_[name];
     if (!held.defined()) held = Tensor<float>::from(decode_ref(e), Shape(std::span<const Index>(e.shape)));
     return held;

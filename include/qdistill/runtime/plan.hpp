@@ -1,8 +1,8 @@
 /// From a network as plain data to a list of checked steps with decoded weights.
 ///
 /// All shapes but the batch are known here, so every error of a network shows before it runs. Operations whose result
-/// is not needed are checked and left out; a ReLU behind a convolution or linear layer that nothing else reads moves
-/// into the product's epilogue, which gives the same bits.
+/// is not needed are checked and left out; a ReLU behind a convolution, a linear layer, a batch normalisation or a sum
+/// that nothing else reads moves into that layer, which gives the same bits. Folding batch normalisations is an option.
 #pragma once
 
 #include <array>
@@ -10,17 +10,17 @@
 #include <variant>
 
 #include "qdistill/io/packed_model.hpp"
+#include "qdistill/runtime/fold_batch_norm.hpp"
 #include "qdistill/runtime/pool_layers.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::runtime {
 
-using Layer =
-    std::variant<LinearLayer, ConvLayer<2>, ConvLayer<1>, BatchNormLayer, FlattenLayer, AddLayer, MaxPoolLayer,
-                 AveragePoolLayer<false>, AveragePoolLayer<true>, ElementwiseLayer<kernels::Relu>,
-                 ElementwiseLayer<kernels::Relu6>, ElementwiseLayer<kernels::LeakyRelu>, ElementwiseLayer<kernels::Elu>,
-                 ElementwiseLayer<kernels::Gelu>, ElementwiseLayer<kernels::Silu>, ElementwiseLayer<kernels::Hardswish>,
-                 ElementwiseLayer<kernels::Sigmoid>, ElementwiseLayer<kernels::Tanh>,
-                 ElementwiseLayer<kernels::Softplus>>;
+using Layer = std::variant<
+    LinearLayer, ConvLayer<2>, ConvLayer<1>, BatchNormLayer, FlattenLayer, AddLayer, PactLayer, MaxPoolLayer,
+    AveragePoolLayer<false>, AveragePoolLayer<true>, AdaptiveMaxPoolLayer, ElementwiseLayer<kernels::Relu>,
+    ElementwiseLayer<kernels::Relu6>, ElementwiseLayer<kernels::LeakyRelu>, ElementwiseLayer<kernels::Elu>,
+    ElementwiseLayer<kernels::Gelu>, ElementwiseLayer<kernels::Silu>, ElementwiseLayer<kernels::Hardswish>,
+    ElementwiseLayer<kernels::Sigmoid>, ElementwiseLayer<kernels::Tanh>, ElementwiseLayer<kernels::Softplus>>;
 
 /// Reads one operation. Throws ValueError for one that is not known, and as the layers do.
 inline Layer read_layer(const std::string& name, const OpReader& op) {
@@ -30,9 +30,11 @@ inline Layer read_layer(const std::string& name, const OpReader& op) {
   if (name == "batch_norm") return BatchNormLayer(op);
   if (name == "flatten") return FlattenLayer(op);
   if (name == "add") return AddLayer(op);
+  if (name == "pact_relu") return PactLayer(op);
   if (name == "max_pool2d") return MaxPoolLayer(op);
   if (name == "avg_pool2d") return AveragePoolLayer<false>(op);
   if (name == "adaptive_avg_pool2d") return AveragePoolLayer<true>(op);
+  if (name == "adaptive_max_pool2d") return AdaptiveMaxPoolLayer(op);
   if (name == "relu") return ElementwiseLayer<kernels::Relu>(op);
   if (name == "relu6") return ElementwiseLayer<kernels::Relu6>(op);
   if (name == "leaky_relu")
@@ -65,6 +67,12 @@ struct Plan {
   Shape input, output;  ///< of one sample
 };
 
+struct PlanOptions {
+  /// Batch normalisations go into the convolution or linear layer in front of them where that is valid
+  /// (runtime/fold_batch_norm.hpp): one pass over memory less, but no longer the bits of training's evaluation.
+  bool fold_batch_norm = false;
+};
+
 namespace detail {
 
 /// Sets Step::last, and throws ShapeError if the values of one sample need more than max_live_elements at any time.
@@ -87,7 +95,7 @@ inline void find_last_uses(std::vector<Step>& steps, const std::vector<Shape>& s
   }
 }
 
-/// Moves a ReLU of `value` into the step that makes it, if that is a product without one; false if not.
+/// Moves a ReLU into the step that makes its input, if that can have one and has none yet; false if not.
 inline bool fuse_relu(Step& step) {
   return std::visit(
       [](auto& layer) {
@@ -97,10 +105,20 @@ inline bool fuse_relu(Step& step) {
       step.layer);
 }
 
+/// Moves a batch normalisation into the step that makes its input; false if `layer` is none, or that is not valid.
+inline bool fold_batch_norm(Step& step, const Layer& layer) {
+  const auto* const norm = std::get_if<BatchNormLayer>(&layer);
+  if (!norm) return false;
+  if (auto* const linear = std::get_if<LinearLayer>(&step.layer)) return runtime::fold_batch_norm(*linear, *norm);
+  if (auto* const conv = std::get_if<ConvLayer<2>>(&step.layer)) return runtime::fold_batch_norm(*conv, *norm);
+  if (auto* const conv = std::get_if<ConvLayer<1>>(&step.layer)) return runtime::fold_batch_norm(*conv, *norm);
+  return false;
+}
+
 }  // namespace detail
 
 /// See the head of this file. Throws ValueError or ShapeError naming the operation.
-inline Plan make_plan(const io::PackedModel& model) {
+inline Plan make_plan(const io::PackedModel& model, const PlanOptions& options = {}) {
   const Network& network = model.network;
   validate(network);
   for (const auto& [name, encoding] : model.tensors) validate(encoding, name);
@@ -130,11 +148,14 @@ inline Plan make_plan(const io::PackedModel& model) {
     shapes.push_back(shape);
     if (uses[i + 1] == 0) continue;
     const std::size_t first = op.inputs.empty() ? 0 : static_cast<std::size_t>(op.inputs[0]);
-    if (op.op == "relu" && uses[first] == 1 && maker[first] < plan.steps.size() &&
-        detail::fuse_relu(plan.steps[maker[first]])) {
-      plan.steps[maker[first]].output = op.output;
-      maker[i + 1] = maker[first];
-      continue;
+    if (uses[first] == 1 && maker[first] < plan.steps.size()) {
+      Step& before = plan.steps[maker[first]];
+      if ((op.op == "relu" && detail::fuse_relu(before)) ||
+          (options.fold_batch_norm && detail::fold_batch_norm(before, step.layer))) {
+        before.output = op.output;
+        maker[i + 1] = maker[first];
+        continue;
+      }
     }
     for (std::size_t k = 0; k < step.count; ++k) step.inputs[k] = op.inputs[k];
     maker[i + 1] = plan.steps.size();

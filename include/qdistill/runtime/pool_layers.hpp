@@ -1,9 +1,10 @@
 /// The pools that the runtime executes; see runtime/layers.hpp. Attributes: `kernel`, `stride` (0 or missing: the
 /// kernel's size), `padding` (at most half the kernel), `ceil_mode`; max_pool2d also `dilation`, avg_pool2d also
-/// `count_include_pad` (true if missing) and `divisor_override` (0 or missing: none); adaptive_avg_pool2d has
-/// `output_size` alone.
+/// `count_include_pad` (true if missing) and `divisor_override` (0 or missing: none); adaptive_avg_pool2d and
+/// adaptive_max_pool2d have `output_size` alone.
 #pragma once
 
+#include "qdistill/kernels/cpu/pool_adaptive_max.hpp"
 #include "qdistill/kernels/cpu/pool_average.hpp"
 #include "qdistill/kernels/cpu/pool_max.hpp"
 #include "qdistill/runtime/layers.hpp"
@@ -62,53 +63,75 @@ struct MaxPoolLayer {
   Shape shape;
 };
 
-/// Means over rectangles of [C, H, W]: windows, or (Adaptive) `output_size` bins that cover the plane, of which bin i
-/// of O over H rows reaches from floor(i H / O) to ceil((i + 1) H / O).
-template <bool Adaptive>
-struct AveragePoolLayer {
-  explicit AveragePoolLayer(const OpReader& op) {
-    if constexpr (Adaptive) {
-      op.expect_roles({});
-      const Shape& x = op.input_of_rank(3, "[C, H, W]");
-      planes = x[0], h = x[1], w = x[2];
-      const auto size = op.pair("output_size", 1);
-      check_bins(op, size.h, size.w);
-      for (Index i = 0; i < size.h; ++i) rows.push_back(adaptive_bin(i, h, size.h));
-      for (Index j = 0; j < size.w; ++j) cols.push_back(adaptive_bin(j, w, size.w));
-    } else {
-      const kernels::PoolShape s = pool_shape(op, false);
-      const bool whole = op.get_or<bool>("count_include_pad", true);
-      planes = s.planes, h = s.h, w = s.w, divisor = op.get_or<std::int64_t>("divisor_override", 0);
-      check_bins(op, s.out_h, s.out_w);
-      for (Index i = 0; i < s.out_h; ++i) rows.push_back(window_bin(i, h, s.kh, s.stride_h, s.pad_h, whole));
-      for (Index j = 0; j < s.out_w; ++j) cols.push_back(window_bin(j, w, s.kw, s.stride_w, s.pad_w, whole));
-    }
-    shape = Shape{planes, static_cast<Index>(rows.size()), static_cast<Index>(cols.size())};
-  }
-  Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
-    Tensor<float> y = Tensor<float>::empty(batched(n, shape));
-    kernels::average_pool(Cpu{}, {planes * n, h, w, shape[1], shape[2], rows.data(), cols.data(), divisor},
-                          std::as_const(x[0]).data(), y.data());
-    return y;
-  }
-
-  static kernels::Bin window_bin(Index i, Index size, Index kernel, Index stride, Index padding, bool count_padding) {
-    const Index begin = i * stride - padding, end = std::min(begin + kernel, size + padding);
-    const Index first = std::max<Index>(begin, 0), past = std::min(end, size);
-    return {first, past, count_padding ? end - begin : past - first};
-  }
-  static kernels::Bin adaptive_bin(Index i, Index size, Index count) {
-    const Index begin = i * size / count, end = ((i + 1) * size + count - 1) / count;
-    return {begin, end, end - begin};
-  }
-  void check_bins(const OpReader& op, Index out_h, Index out_w) const {
-    const double size = static_cast<double>(planes) * static_cast<double>(out_h) * static_cast<double>(out_w);
-    op.require<ShapeError>(size <= static_cast<double>(max_live_elements), "got an output of shape ",
-                           Shape{planes, out_h, out_w}, ", expected at most 2^28 elements");
+/// Rectangles of [C, H, W] that are pooled to one element each.
+struct PoolBins {
+  kernels::BinGrid grid(Index n) const {
+    return {planes * n, h, w, shape[1], shape[2], rows.data(), cols.data(), divisor};
   }
 
   Index planes = 0, h = 0, w = 0, divisor = 0;
   std::vector<kernels::Bin> rows, cols;
+  Shape shape;
+
+  /// Sets the output's shape. Called before any memory is taken for the bins, whose number a file may say.
+  void expect_output(const OpReader& op, Index out_h, Index out_w) {
+    const double size = static_cast<double>(planes) * static_cast<double>(out_h) * static_cast<double>(out_w);
+    shape = Shape{planes, out_h, out_w};
+    op.require<ShapeError>(size <= static_cast<double>(max_live_elements), "got an output of shape ", shape,
+                           ", expected at most 2^28 elements");
+  }
+};
+
+/// The windows of an average pool.
+inline PoolBins window_bins(const OpReader& op) {
+  const kernels::PoolShape s = pool_shape(op, false);
+  const bool whole = op.get_or<bool>("count_include_pad", true);
+  PoolBins b;
+  b.planes = s.planes, b.h = s.h, b.w = s.w, b.divisor = op.get_or<std::int64_t>("divisor_override", 0);
+  b.expect_output(op, s.out_h, s.out_w);
+  for (Index i = 0; i < s.out_h; ++i) b.rows.push_back(kernels::window_bin(i, b.h, s.kh, s.stride_h, s.pad_h, whole));
+  for (Index j = 0; j < s.out_w; ++j) b.cols.push_back(kernels::window_bin(j, b.w, s.kw, s.stride_w, s.pad_w, whole));
+  return b;
+}
+
+/// `output_size` bins that cover the plane.
+inline PoolBins adaptive_bins(const OpReader& op) {
+  op.expect_roles({});
+  const Shape& x = op.input_of_rank(3, "[C, H, W]");
+  const auto size = op.pair("output_size", 1);
+  PoolBins b;
+  b.planes = x[0], b.h = x[1], b.w = x[2];
+  b.expect_output(op, size.h, size.w);
+  for (Index i = 0; i < size.h; ++i) b.rows.push_back(kernels::adaptive_bin(i, b.h, size.h));
+  for (Index j = 0; j < size.w; ++j) b.cols.push_back(kernels::adaptive_bin(j, b.w, size.w));
+  return b;
+}
+
+/// Means of windows or (Adaptive) bins.
+template <bool Adaptive>
+struct AveragePoolLayer {
+  explicit AveragePoolLayer(const OpReader& op)
+      : bins(Adaptive ? adaptive_bins(op) : window_bins(op)), shape(bins.shape) {}
+  Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
+    Tensor<float> y = Tensor<float>::empty(batched(n, shape));
+    kernels::average_pool(Cpu{}, bins.grid(n), std::as_const(x[0]).data(), y.data());
+    return y;
+  }
+
+  PoolBins bins;
+  Shape shape;
+};
+
+/// The largest element of each bin.
+struct AdaptiveMaxPoolLayer {
+  explicit AdaptiveMaxPoolLayer(const OpReader& op) : bins(adaptive_bins(op)), shape(bins.shape) {}
+  Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
+    Tensor<float> y = Tensor<float>::empty(batched(n, shape));
+    kernels::adaptive_max_pool(Cpu{}, bins.grid(n), std::as_const(x[0]).data(), y.data(), static_cast<Index*>(nullptr));
+    return y;
+  }
+
+  PoolBins bins;
   Shape shape;
 };
 

@@ -34,6 +34,7 @@ struct FitOptions {
   Index epochs = 1;
   double clip_norm = 0;                     ///< largest 2-norm of all gradients together; 0: not clipped
   optim::Schedule* schedule = nullptr;      ///< stepped with the validation error after each epoch; null: constant
+  bool keep_best = true;                    ///< end with the best validation accuracy's weights, else with the last
   std::string checkpoint = {};              ///< file written after each epoch and when stopped; "": none
   Json context = Json::object();            ///< the program's own state, kept in the checkpoint
   const Checkpoint* resume = nullptr;       ///< where to go on
@@ -220,7 +221,8 @@ class FitState {
 
 }  // namespace detail
 
-/// Trains `model` on `loader`, and leaves it with the best validation accuracy's weights (the first of equal ones).
+/// Trains `model` on `loader`, and leaves it with the best validation accuracy's weights (the first of equal ones)
+/// unless told otherwise.
 /// Throws Error naming the layer if the loss stops being finite, FileError for a checkpoint that does not fit.
 inline FitResult fit(nn::Module<float>& model, optim::Optimizer<float>& optimizer, data::DataLoader& loader,
                      data::DataLoader& validation, const BatchLoss& loss, const FitOptions& options = {}) {
@@ -299,7 +301,7 @@ inline FitResult fit(nn::Module<float>& model, optim::Optimizer<float>& optimize
     }
   }
   optimizer.zero_grad();
-  state.restore_best();
+  if (options.keep_best) state.restore_best();
   return state.result;
 }
 

@@ -6,6 +6,7 @@
 /// reason.
 #pragma once
 
+#include "qdistill/kernels/cpu/elementwise_functions.hpp"
 #include "qdistill/kernels/cpu/losses_reduce.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
@@ -112,10 +113,10 @@ QDISTILL_INLINE void finish_statistics(const BatchNormChannels<T>& p, Index c, d
         static_cast<T>((1 - momentum) * static_cast<double>(p.running_var[c]) + momentum * var * count / (count - 1));
 }
 
-/// y = (x - mean) scale + bias with scale = inverse_std weight, for channels [begin, end).
-template <class T>
+/// y = f((x - mean) scale + bias) with scale = inverse_std weight, for channels [begin, end).
+template <class T, class F>
 QDISTILL_INLINE void normalise(const T* x, T* y, BatchNormShape s, const BatchNormChannels<T>& p, Index begin,
-                               Index end) {
+                               Index end, F f) {
   if (s.inner == 1) {
     T scale[batch_norm_columns], shift[batch_norm_columns];
     const Index columns = end - begin;
@@ -128,7 +129,7 @@ QDISTILL_INLINE void normalise(const T* x, T* y, BatchNormShape s, const BatchNo
       const T* const from = x + n * s.channels + begin;
       T* const to = y + n * s.channels + begin;
       QDISTILL_SIMD
-      for (Index c = 0; c < columns; ++c) to[c] = (from[c] - mean[c]) * scale[c] + shift[c];
+      for (Index c = 0; c < columns; ++c) to[c] = f((from[c] - mean[c]) * scale[c] + shift[c]);
     }
     return;
   }
@@ -139,15 +140,24 @@ QDISTILL_INLINE void normalise(const T* x, T* y, BatchNormShape s, const BatchNo
       const T* const from = x + (n * s.channels + c) * s.inner;
       T* const to = y + (n * s.channels + c) * s.inner;
       QDISTILL_SIMD
-      for (Index i = 0; i < s.inner; ++i) to[i] = (from[i] - mean) * scale + shift;
+      for (Index i = 0; i < s.inner; ++i) to[i] = f((from[i] - mean) * scale + shift);
     }
   }
 }
 
-/// Training: batch statistics into p.mean and p.inverse_std, running statistics moved, y written.
-/// batch * inner >= 2.
+/// The same, then max(y, 0) where `relu`.
 template <class T>
-void batch_norm_train(Cpu, const T* x, T* y, BatchNormShape s, BatchNormChannels<T> p, double momentum, double eps) {
+QDISTILL_INLINE void normalise(const T* x, T* y, BatchNormShape s, const BatchNormChannels<T>& p, Index begin,
+                               Index end, bool relu) {
+  if (relu) normalise(x, y, s, p, begin, end, Relu{});
+  else normalise(x, y, s, p, begin, end, [](T v) QDISTILL_ISA_BODY { return v; });
+}
+
+/// Training: batch statistics into p.mean and p.inverse_std, running statistics moved, y written, its negative elements
+/// as 0 where `relu`. batch * inner >= 2.
+template <class T>
+void batch_norm_train(Cpu, const T* x, T* y, BatchNormShape s, BatchNormChannels<T> p, double momentum, double eps,
+                      bool relu = false) {
   const double count = static_cast<double>(s.batch * s.inner);
   for_each_channel(s, [=](Index begin, Index end) QDISTILL_ISA_BODY {
     if (s.inner == 1) {
@@ -177,14 +187,14 @@ void batch_norm_train(Cpu, const T* x, T* y, BatchNormShape s, BatchNormChannels
         finish_statistics(p, c, static_cast<double>(k), sums.a, sums.b, count, momentum, eps);
       }
     }
-    normalise(x, y, s, p, begin, end);
+    normalise(x, y, s, p, begin, end, relu);
   });
 }
 
-/// Evaluation: y from p.mean and p.inverse_std as given.
+/// Evaluation: y from p.mean and p.inverse_std as given. x and y may be the same array.
 template <class T>
-void batch_norm_eval(Cpu, const T* x, T* y, BatchNormShape s, BatchNormChannels<T> p) {
-  for_each_channel(s, [=](Index begin, Index end) QDISTILL_ISA_BODY { normalise(x, y, s, p, begin, end); });
+void batch_norm_eval(Cpu, const T* x, T* y, BatchNormShape s, BatchNormChannels<T> p, bool relu = false) {
+  for_each_channel(s, [=](Index begin, Index end) QDISTILL_ISA_BODY { normalise(x, y, s, p, begin, end, relu); });
 }
 
 /// Where batch_norm_backward leaves its gradients; null: not wanted.

@@ -14,6 +14,19 @@ struct Bin {
   Index begin, end, count;
 };
 
+/// Window `i` clipped to the input, with what it counts as: the padding too, or not.
+inline Bin window_bin(Index i, Index size, Index kernel, Index stride, Index padding, bool count_padding) {
+  const Index begin = i * stride - padding, end = std::min(begin + kernel, size + padding);
+  const Index first = std::max<Index>(begin, 0), past = std::min(end, size);
+  return {first, past, count_padding ? end - begin : past - first};
+}
+
+/// Bin `i` of `count` that cover `size` positions: floor(i size / count) to ceil((i + 1) size / count).
+inline Bin adaptive_bin(Index i, Index size, Index count) {
+  const Index begin = i * size / count, end = ((i + 1) * size + count - 1) / count;
+  return {begin, end, end - begin};
+}
+
 /// Rectangles over planes of h x w: rows[i] x cols[j]. Sums are divided by rows[i].count cols[j].count, or by `divisor`
 /// if it is not 0.
 struct BinGrid {

@@ -149,6 +149,49 @@ T mean_of(Cpu, const T* v, Index n) {
   return n > 0 ? static_cast<T>(sum / static_cast<double>(n)) : T(0);
 }
 
+/// Smallest and largest of n values, in parallel; 0 and 0 if there are none.
+template <class T>
+void value_range(Cpu, const T* v, Index n, T& lo, T& hi) {
+  lo = hi = 0;
+  if (n <= 0) return;
+  if (n <= memory_grain) {
+    with_isa([&]() QDISTILL_ISA_BODY { detail::range_of(v, n, lo, hi); });
+    return;
+  }
+  constexpr Index parts = 64;
+  T low[parts] = {}, high[parts] = {};
+  const Index part = (n + parts - 1) / parts, count = (n + part - 1) / part;
+  parallel_for(count, 1, [&](Index begin, Index end) {
+    with_isa([&, begin, end]() QDISTILL_ISA_BODY {
+      for (Index c = begin; c < end; ++c)
+        detail::range_of(v + c * part, (c + 1) * part < n ? part : n - c * part, low[c], high[c]);
+    });
+  });
+  lo = low[0], hi = high[0];
+  for (Index c = 1; c < count; ++c) {
+    lo = low[c] < lo ? low[c] : lo;
+    hi = high[c] > hi ? high[c] : hi;
+  }
+}
+
+/// The first i with v[i] == value; 0 if there is none.
+template <class T>
+Index first_equal(Cpu, const T* v, Index n, T value) {
+  Index found = 0;
+  with_isa([&]() QDISTILL_ISA_BODY {
+    constexpr int lanes = 256;
+    Index i = 0;
+    for (; i + lanes <= n; i += lanes) {
+      int hits = 0;
+      for (int l = 0; l < lanes; ++l) hits |= v[i + l] == value ? 1 : 0;
+      if (hits) break;
+    }
+    while (i < n && !(v[i] == value)) ++i;
+    found = i < n ? i : 0;
+  });
+  return found;
+}
+
 /// Quantizes n values. Results do not depend on the number of threads. `out.values` may be v itself when there is more
 /// than one bucket or alpha is not wanted afterwards.
 template <class T>
@@ -157,22 +200,12 @@ void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, cons
   const Index buckets = bucket_count(n, rule.bucket_size);
   if (buckets == 1) {  // one range for all, then the elements in chunks
     T alpha = 1, beta = 0;
-    if (rule.scaling == Scaling::absnorm || n <= memory_grain) {
+    if (rule.scaling == Scaling::absnorm) {
       with_isa([&]() QDISTILL_ISA_BODY { detail::bucket_scale(v, n, 0, rule, alpha, beta); });
     } else {
-      constexpr Index parts = 64;
-      T low[parts] = {}, high[parts] = {};
-      const Index part = (n + parts - 1) / parts;
-      const Index count = (n + part - 1) / part;
-      parallel_for(count, 1, [&](Index begin, Index end) {
-        with_isa([&, begin, end]() QDISTILL_ISA_BODY {
-          for (Index c = begin; c < end; ++c)
-            detail::range_of(v + c * part, (c + 1) * part < n ? part : n - c * part, low[c], high[c]);
-        });
-      });
-      T ends[2 * parts] = {};
-      for (Index c = 0; c < count; ++c) ends[2 * c] = low[c], ends[2 * c + 1] = high[c];
-      detail::bucket_scale(ends, 2 * count, 0, rule, alpha, beta);
+      T ends[2];
+      value_range(Cpu{}, v, n, ends[0], ends[1]);
+      detail::bucket_scale(ends, 2, 0, rule, alpha, beta);
     }
     if (out.alpha) out.alpha[0] = alpha;
     if (out.beta) out.beta[0] = beta;
