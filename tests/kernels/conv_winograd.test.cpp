@@ -24,7 +24,7 @@ Conv2dShape shape(Index n, Index c, Index h, Index w, Index o, Index k, Index pa
 
 std::vector<float> random(Index n, std::uint64_t seed) {
   std::vector<float> v(static_cast<std::size_t>(n));
-  const RandomStream stream(seed, 0);
+  const RandomStream stream{seed, 0};
   for (Index i = 0; i < n; ++i) v[static_cast<std::size_t>(i)] = 2 * stream.uniform(static_cast<std::uint64_t>(i)) - 1;
   return v;
 }
