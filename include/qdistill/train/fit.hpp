@@ -57,7 +57,7 @@ using BatchLoss =
 
 namespace detail {
 
-/// Says which parameter went wrong when the loss is not finite. Throws Error.
+/// Says which tensor went wrong when the loss is not finite. Throws Error.
 [[noreturn]] inline void report_not_finite(const nn::Module<float>& model, const std::string& stage, Index epoch,
                                            Index batch, double loss) {
   const auto finite = [](const Tensor<float>& t) {
@@ -65,10 +65,10 @@ namespace detail {
       if (!std::isfinite(v)) return false;
     return true;
   };
-  std::string where = "all parameters are finite, so the activations overflowed";
-  for (const auto& [name, p] : model.named_parameters()) {
-    if (finite(p->data())) continue;
-    where = "the first parameter that is not finite is '" + name + "'";
+  std::string where = "all tensors of the model are finite, so the activations overflowed";
+  for (const auto& e : nn::state_dict(model)) {  // what quantizers store included
+    if (!e.values.defined() || finite(e.values)) continue;
+    where = "the first tensor that is not finite is '" + e.name + "'";
     break;
   }
   fail<Error>("fit", stage, ", epoch ", epoch, ", batch ", batch, ": the loss is ",
