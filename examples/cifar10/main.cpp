@@ -1,21 +1,11 @@
 /// cifar10: teacher -> distilled student -> quantized -> packed file -> run from the file, on generated digits or on
 /// CIFAR-10 (Polino, Pascanu, Alistarh 2018). See --help.
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <cstdio>
 
+#include "../common/interrupt.hpp"
 #include "program.hpp"
 #include "qdistill/train/manifest.hpp"
-
-namespace {
-
-std::atomic<bool> stop{false};
-
-extern "C" void on_interrupt(int) {
-  if (stop.exchange(true)) std::signal(SIGINT, SIG_DFL);  // the second Ctrl-C ends at once
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   using namespace qdistill;
@@ -47,8 +37,7 @@ int main(int argc, char** argv) {
       check(!resume, "cifar10", "--resume needs --name, the run to go on with");
       name = train::fresh_run_name(root, preset);
     }
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
+    const std::atomic<bool>& stop = examples::stop_on_interrupt();
     train::TerminalProgress progress;
     const std::vector<std::string> arguments(argv, argv + argc);
     cifar10::Program program(settings, root + '/' + name, resume, arguments, progress, stop);

@@ -3,19 +3,14 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "../common/build_info.hpp"
+#include "../common/images.hpp"
 #include "qdistill/encoding/paper_size.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
 #include "qdistill/quant/pack.hpp"
 #include "qdistill/runtime/model.hpp"
 #include "qdistill/train/manifest.hpp"
 #include "qdistill/train/state_file.hpp"
-
-#if !defined(QDISTILL_EXAMPLE_COMMIT)
-#define QDISTILL_EXAMPLE_COMMIT ""
-#endif
-#if !defined(QDISTILL_EXAMPLE_FLAGS)
-#define QDISTILL_EXAMPLE_FLAGS ""
-#endif
 
 namespace cifar10 {
 
@@ -48,23 +43,6 @@ const std::vector<Index>& image_shape() {
 
 }  // namespace
 
-void load_data(const Settings& s, data::ImageSet& train, data::ImageSet& test) {
-  if (s.data.empty()) {
-    train = data::make_digits(
-        {.count = s.generated_train, .seed = 1, .split = data::Split::train, .difficulty = s.difficulty});
-    test = data::make_digits(
-        {.count = s.generated_test, .seed = 1, .split = data::Split::test, .difficulty = s.difficulty});
-    return;
-  }
-  std::string folder = s.data;
-  std::error_code error;
-  if (!std::filesystem::exists(folder + "/test_batch.bin", error) &&
-      std::filesystem::exists(folder + "/cifar-10-batches-bin/test_batch.bin", error))
-    folder += "/cifar-10-batches-bin";
-  train = data::read_cifar10(folder, data::Split::train);
-  test = data::read_cifar10(folder, data::Split::test);
-}
-
 data::Subset test_part(const Settings& s, const data::ImageSet& test) {
   return data::balanced_subset(test, s.test_images > 0 && s.test_images < test.size() ? s.test_images : test.size(), 1);
 }
@@ -72,7 +50,7 @@ data::Subset test_part(const Settings& s, const data::ImageSet& test) {
 Program::Program(Settings settings, std::string folder, bool resume, std::vector<std::string> arguments,
                  train::ProgressSink& progress, const std::atomic<bool>& stop)
     : s_(std::move(settings)), arguments_(std::move(arguments)), progress_(progress), stop_(stop) {
-  load_data(s_, train_set_, test_set_);
+  examples::load_images(s_.data, s_.generated, train_set_, test_set_);
   const Index wanted = s_.train_images > 0 && s_.train_images < train_set_.size() ? s_.train_images : train_set_.size();
   const data::Subset chosen = data::balanced_subset(train_set_, wanted, s_.seed);
   const Index held = s_.validation_images > 0 ? s_.validation_images : wanted / 10;
@@ -274,9 +252,9 @@ int Program::verify(const std::string& folder) {
   Settings s = preset(settings.at("preset").get<std::string>(), !settings.at("data").get<std::string>().empty());
   s.data = settings.at("data").get<std::string>();
   s.test_images = settings.at("test_images").get<Index>();
-  s.generated_train = 10, s.generated_test = settings.at("generated").at("test").get<Index>();
+  s.generated.train = 10, s.generated.test = settings.at("generated").at("test").get<Index>();
   data::ImageSet train, test;
-  load_data(s, train, test);
+  examples::load_images(s.data, s.generated, train, test);
   const data::Subset part = test_part(s, test);
   int different = 0;
   for (const auto& row : result.at("rows")) {

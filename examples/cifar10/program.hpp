@@ -60,8 +60,6 @@ class Program {
   std::vector<std::pair<std::string, train::FitResult>> curves_;
 };
 
-/// Reads or draws both sets. Throws FileError.
-void load_data(const Settings& s, data::ImageSet& train, data::ImageSet& test);
 /// The images on which a run reports its accuracy.
 data::Subset test_part(const Settings& s, const data::ImageSet& test);
 /// The page and the table.

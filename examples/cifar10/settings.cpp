@@ -1,5 +1,7 @@
 #include "settings.hpp"
 
+#include "../common/thin_student.hpp"
+
 namespace cifar10 {
 
 namespace {
@@ -13,24 +15,15 @@ models::PolinoSpec thin_teacher() {
   return s;
 }
 
-/// Student 3 at half its width, and without dropout, which so thin a network does not bear.
-models::PolinoSpec thin_student() {
-  models::PolinoSpec s = models::polino_student_3();
-  s.name = "thin student";
-  s.convs = {12, 5, 5, 3}, s.linear = {100}, s.dropout = {};
-  return s;
-}
-
 }  // namespace
 
 Settings preset(const std::string& name, bool real_data) {
   Settings s;
   s.preset = name;
-  s.generated_train = 12000, s.generated_test = 4000;
   s.teacher = models::polino_teacher(), s.student = models::polino_student_1();
   if (name == "quick") {
     s.about = "narrow members of the paper's family (a thin teacher, its student 3 at half width), a few epochs";
-    s.teacher = thin_teacher(), s.student = thin_student();
+    s.teacher = thin_teacher(), s.student = examples::thin_student();
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
     s.teacher_budget = {12, 0.015}, s.label_budget = {8, 0.02}, s.student_budget = {8, 0.04};
@@ -77,7 +70,7 @@ train::Json Settings::json() const {
           {"train_images", train_images},
           {"validation_images", validation_images},
           {"test_images", test_images},
-          {"generated", {{"train", generated_train}, {"test", generated_test}, {"difficulty", difficulty}}},
+          {"generated", {{"train", generated.train}, {"test", generated.test}, {"difficulty", generated.difficulty}}},
           {"batch", batch},
           {"budget",
            {{"teacher", budget(teacher_budget)},

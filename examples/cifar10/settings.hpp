@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../common/images.hpp"
 #include "qdistill/distill/fit.hpp"
 #include "qdistill/models/polino_cnn.hpp"
 #include "qdistill/train/json.hpp"
@@ -23,12 +24,11 @@ struct Settings {
   std::string preset;
   std::string about;  ///< one sentence for the output
   models::PolinoSpec teacher, student;
-  bool student_dropout_from_labels = true;        ///< the label-trained student keeps the specification's dropout
-  Index train_images = 0;                         ///< 0: all; else a balanced choice by seed
-  Index validation_images = 0;                    ///< taken from the training images
-  Index test_images = 0;                          ///< 0: all
-  double difficulty = 0.5;                        ///< of the generated set
-  Index generated_train = 0, generated_test = 0;  ///< sizes of the generated set, used without --data
+  bool student_dropout_from_labels = true;  ///< the label-trained student keeps the specification's dropout
+  Index train_images = 0;                   ///< 0: all; else a balanced choice by seed
+  Index validation_images = 0;              ///< taken from the training images
+  Index test_images = 0;                    ///< 0: all
+  examples::Generated generated;            ///< used without --data
   Index batch = 64;
   Budget teacher_budget, label_budget, student_budget, quantized_budget;  ///< student_budget: of the distilled student
   double momentum = 0.9, weight_decay = 2.2e-4;

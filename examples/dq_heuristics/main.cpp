@@ -2,20 +2,10 @@
 /// 30): redistribution of points x quantile or uniform start x distillation or normal loss, at 2 and 4 bits, from one
 /// trained network, on generated digits or on CIFAR-10. See --help.
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <cstdio>
 
+#include "../common/interrupt.hpp"
 #include "study.hpp"
-
-namespace {
-
-std::atomic<bool> stop{false};
-
-extern "C" void on_interrupt(int) {
-  if (stop.exchange(true)) std::signal(SIGINT, SIG_DFL);  // the second Ctrl-C ends at once
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   using namespace qdistill;
@@ -49,8 +39,7 @@ int main(int argc, char** argv) {
     if (*train_epochs) chosen.train_epochs = s.train_epochs;
     if (*epochs) chosen.epochs = s.epochs;
     if (*lr) chosen.lr = s.lr;
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
+    const std::atomic<bool>& stop = examples::stop_on_interrupt();
     train::TerminalProgress progress;
     const std::vector<std::string> arguments(argv, argv + argc);
     dq_heuristics::Study study(chosen, root + '/' + name, arguments, progress, stop);

@@ -3,16 +3,12 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "../common/build_info.hpp"
+#include "../common/images.hpp"
+#include "../common/thin_student.hpp"
 #include "qdistill/encoding/point_usage.hpp"
 #include "qdistill/quant/pack.hpp"
 #include "qdistill/train/format.hpp"
-
-#if !defined(QDISTILL_EXAMPLE_COMMIT)
-#define QDISTILL_EXAMPLE_COMMIT ""
-#endif
-#if !defined(QDISTILL_EXAMPLE_FLAGS)
-#define QDISTILL_EXAMPLE_FLAGS ""
-#endif
 
 namespace dq_heuristics {
 
@@ -20,8 +16,7 @@ Settings preset(const std::string& name) {
   Settings s;
   s.preset = name;
   if (name == "quick") {
-    s.spec = models::without_dropout(models::polino_student_3());
-    s.spec.name = "thin student", s.spec.convs = {12, 5, 5, 3}, s.spec.linear = {100};
+    s.spec = examples::thin_student();
     s.images = 12000, s.test_images = 4000, s.train_epochs = 8, s.epochs = 2;
     s.train_lr = 0.02, s.lr = 1e-4, s.batch = 50, s.augment = false;
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
@@ -63,14 +58,10 @@ train::Json Heuristics::json() const {
 Study::Study(Settings settings, std::string folder, std::vector<std::string> arguments, train::ProgressSink& progress,
              const std::atomic<bool>& stop)
     : s_(std::move(settings)), progress_(progress), stop_(stop) {
-  if (s_.data.empty()) {
-    const Index images = s_.images > 0 ? s_.images : 12000, tests = s_.test_images > 0 ? s_.test_images : 4000;
-    train_set_ = data::make_digits({.count = images, .seed = 1, .split = data::Split::train, .difficulty = 0.5});
-    test_set_ = data::make_digits({.count = tests, .seed = 1, .split = data::Split::test, .difficulty = 0.5});
-  } else {
-    train_set_ = data::read_cifar10(s_.data, data::Split::train);
-    test_set_ = data::read_cifar10(s_.data, data::Split::test);
-  }
+  examples::Generated generated;
+  if (s_.images > 0) generated.train = s_.images;
+  if (s_.test_images > 0) generated.test = s_.test_images;
+  examples::load_images(s_.data, generated, train_set_, test_set_);
   const auto part = [](Index wanted, Index all) { return wanted > 0 && wanted < all ? wanted : all; };
   const Index images = part(s_.images, train_set_.size());
   auto parts = data::split_validation(data::balanced_subset(train_set_, images, s_.seed), images / 10, s_.seed);

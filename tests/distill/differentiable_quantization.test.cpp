@@ -10,6 +10,7 @@
 #include "qdistill/data/digits.hpp"
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/pack.hpp"
+#include "stop_after.hpp"
 
 namespace qdistill_test {
 
@@ -122,16 +123,6 @@ struct Study {
     for (const auto& e : nn::state_dict(network))
       if (e.values.defined()) out.push_back(e.values.to_vector());
     return out;
-  }
-};
-
-/// Sets the flag when `steps` steps have been reported.
-struct StopAfter : train::ProgressSink {
-  std::atomic<bool>& stop;
-  int left;
-  StopAfter(std::atomic<bool>& s, int steps) : stop(s), left(steps) {}
-  void step(Index, std::span<const train::Metric>) override {
-    if (--left == 0) stop = true;
   }
 };
 

@@ -15,6 +15,7 @@
 #include "qdistill/quant/ternary.hpp"
 #include "qdistill/quant/weight_sharing.hpp"
 #include "qdistill/runtime/model.hpp"
+#include "stop_after.hpp"
 
 namespace qdistill_test {
 
@@ -62,16 +63,6 @@ struct Run {
       if (e.values.defined()) out.push_back(e.values.to_vector());
     for (const auto& [name, p] : student.named_parameters()) out.push_back(decode_ref(p->encode()));
     return out;
-  }
-};
-
-/// Sets the flag when `steps` steps have been reported.
-struct StopAfter : train::ProgressSink {
-  std::atomic<bool>& stop;
-  int left;
-  StopAfter(std::atomic<bool>& s, int steps) : stop(s), left(steps) {}
-  void step(Index, std::span<const train::Metric>) override {
-    if (--left == 0) stop = true;
   }
 };
 

@@ -16,6 +16,7 @@
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/pack.hpp"
 #include "qdistill/quant/uniform.hpp"
+#include "stop_after.hpp"
 
 namespace qdistill_test {
 
@@ -65,16 +66,6 @@ struct Run {
   }
   train::FitResult go() { return distill::fit(student, {&teacher}, loader, validation, options); }
   std::vector<std::byte> packed() { return io::to_packed(quant::pack(student, {3, 32, 32})); }
-};
-
-/// Sets the flag when `steps` steps have been reported.
-struct StopAfter : train::ProgressSink {
-  std::atomic<bool>& stop;
-  int left;
-  StopAfter(std::atomic<bool>& s, int steps) : stop(s), left(steps) {}
-  void step(Index, std::span<const train::Metric>) override {
-    if (--left == 0) stop = true;
-  }
 };
 
 }  // namespace

@@ -42,11 +42,8 @@ namespace detail {
 inline std::unique_ptr<optim::Optimizer<float>> make_optimizer(const nn::Module<float>& student,
                                                                const Options& options) {
   const std::vector<Tensor<float>> bits = student.parameters("bits");
-  std::vector<Tensor<float>> others;
-  for (const Tensor<float>& p : student.parameters())
-    if (std::none_of(bits.begin(), bits.end(), [&](const Tensor<float>& b) { return b.graph() == p.graph(); }))
-      others.push_back(p);
-  auto sgd = std::make_unique<optim::SGD<float>>(std::move(others), options.sgd);
+  auto sgd = std::make_unique<optim::SGD<float>>(
+      student.parameters_if([](const std::string& group) { return group != "bits"; }), options.sgd);
   if (bits.empty()) return sgd;
   std::vector<std::unique_ptr<optim::Optimizer<float>>> parts;
   parts.push_back(std::move(sgd));

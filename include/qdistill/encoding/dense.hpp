@@ -28,6 +28,8 @@ inline void check_encoding(std::string_view op, Index n, const DenseEncoding& e)
 
 inline std::vector<float> decode(const DenseEncoding& e) { return e.values; }
 
+inline Index plain_bits(const DenseEncoding& e) { return static_cast<Index>(e.values.size()) * (e.half ? 16 : 32); }
+
 }  // namespace detail
 
 }  // namespace qdistill::inline QDISTILL_ABI

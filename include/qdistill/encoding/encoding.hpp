@@ -41,4 +41,10 @@ inline std::vector<float> decode_ref(const Encoding& e) {
   return std::visit([](const auto& data) { return detail::decode(data); }, e.data);
 }
 
+/// What `e` takes without entropy coding, names and padding, in bits: codes at their width, numbers of a bucket or a
+/// tensor as float32. The real bytes are the ledger's.
+inline Index plain_bits(const Encoding& e) {
+  return std::visit([](const auto& data) { return detail::plain_bits(data); }, e.data);
+}
+
 }  // namespace qdistill::inline QDISTILL_ABI

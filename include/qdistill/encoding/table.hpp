@@ -58,6 +58,11 @@ inline std::vector<float> decode(const TableEncoding& e) {
   return out;
 }
 
+inline Index plain_bits(const TableEncoding& e) {
+  return static_cast<Index>(e.codes.size()) * e.bits() +
+         static_cast<Index>(e.points.size() + e.scale.size() + e.offset.size()) * 32;
+}
+
 }  // namespace detail
 
 }  // namespace qdistill::inline QDISTILL_ABI

@@ -81,6 +81,10 @@ inline std::vector<float> decode(const UniformEncoding& e) {
   return out;
 }
 
+inline Index plain_bits(const UniformEncoding& e) {
+  return static_cast<Index>(e.codes.size()) * e.bits + static_cast<Index>(e.scale.size() + e.offset.size()) * 32;
+}
+
 }  // namespace detail
 
 }  // namespace qdistill::inline QDISTILL_ABI

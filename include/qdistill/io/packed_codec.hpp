@@ -4,8 +4,8 @@
 ///   template <> struct Codec<KindEncoding> {
 ///     static constexpr const char* scheme = "kind";
 ///     static int format(const KindEncoding&);                  // the first version of the format that has it
-///     static void each_stream(const KindEncoding&, F&& f);     // f(suffix, pool, codes) for each stored tensor of
-///     codes static json write(PackedWriter&, name, Encoding's shape, const KindEncoding&);  // returns the description
+///     static void each_stream(const KindEncoding&, F&& f);     // f(suffix, pool, codes) for each tensor of codes
+///     static json write(PackedWriter&, name, shape, const KindEncoding&);  // returns the description
 ///     static Encoding read(PackedReader&, name, const json& description);
 ///   };
 ///

@@ -91,27 +91,23 @@ class Module {
 
   /// The leaf tensors that an optimizer trains: all parameters, or what their parametrizations store instead.
   std::vector<Tensor<T>> parameters() const {
-    std::vector<Tensor<T>> out;
-    for (const auto& [name, p] : named_parameters()) {
-      if (!p->parametrization()) {
-        out.push_back(p->data());
-        continue;
-      }
-      for (const StoredTensor<T>& s : p->parametrization()->stored())
-        if (s.trained) out.push_back(s.tensor);
-    }
-    return out;
+    return parameters_if([](const std::string&) { return true; });
   }
   /// Those of one optimizer group: "" for the weights, else what parametrizations name in StoredTensor::group.
   std::vector<Tensor<T>> parameters(const std::string& group) const {
+    return parameters_if([&](const std::string& g) { return g == group; });
+  }
+  /// Those whose optimizer group `wanted` accepts.
+  template <class F>
+  std::vector<Tensor<T>> parameters_if(F wanted) const {
     std::vector<Tensor<T>> out;
     for (const auto& [name, p] : named_parameters()) {
       if (!p->parametrization()) {
-        if (group.empty()) out.push_back(p->data());
+        if (wanted(std::string())) out.push_back(p->data());
         continue;
       }
       for (const StoredTensor<T>& s : p->parametrization()->stored())
-        if (s.trained && s.group == group) out.push_back(s.tensor);
+        if (s.trained && wanted(s.group)) out.push_back(s.tensor);
     }
     return out;
   }

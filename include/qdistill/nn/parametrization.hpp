@@ -11,7 +11,7 @@
 #include <string>
 
 #include "qdistill/autograd/engine.hpp"
-#include "qdistill/encoding/plain_size.hpp"
+#include "qdistill/encoding/encoding.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::nn {
 

@@ -7,6 +7,7 @@
 
 #include "qdistill/kernels/cpu/elementwise.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -42,11 +43,8 @@ class BinaryConnectParametrization final : public nn::Parametrization<T> {
     const Tensor<T>& w = stored_[0].tensor;
     UniformEncoding e;  // the levels 0 and 1 of 2 l - 1
     e.bits = 1;
-    for (const T v : w.span()) {
-      check(std::isfinite(v), "quant::BinaryConnect", "got a weight that is not finite in a tensor of shape ",
-            w.shape());
-      e.codes.push_back(v < T(0) ? 0 : 1);
-    }
+    detail::check_finite("quant::BinaryConnect", w);
+    for (const T v : w.span()) e.codes.push_back(v < T(0) ? 0 : 1);
     if (w.numel() > 0) e.scale = {2.0f}, e.offset = {-1.0f};
     return {{w.shape().begin(), w.shape().end()}, std::move(e)};
   }

@@ -2,8 +2,7 @@
 /// error would be, so that the number of bits has a gradient.
 ///
 ///   stored     w, full precision; "bits": a logit l per group, in the optimizer group "bits"
-///   effective  training:   w + (max w - min w) n / (2^b - 1), with b a function of l and n noise
-///   (kernels/cpu/diffq.hpp)
+///   effective  training:   w + (max w - min w) n / (2^b - 1), b a function of l, n noise (kernels/cpu/diffq.hpp)
 ///              evaluation: uniform levels between min w and max w, with round(b) bits, clamped to 1 to 15
 ///   backward   exact in training, max and min of w included; straight through to w alone in evaluation
 ///   penalty    the size in MB = 2^20 bytes, (g sum b + 64 + 8 + groups B) / (8 2^20): codes, max and min, and the
@@ -18,6 +17,7 @@
 
 #include "qdistill/kernels/cpu/diffq.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -143,14 +143,11 @@ class DiffQParametrization final : public nn::Parametrization<T> {
   }
   Encoding encode() const override {
     const Tensor<T>& w = weight();
-    for (const T v : w.span())
-      check(std::isfinite(v), "quant::DiffQ", "got a weight that is not finite in a tensor of shape ", w.shape());
     GroupedEncoding e;
     e.group_size = settings_.group_size;
     e.codes.resize(static_cast<std::size_t>(w.numel()));
     e.widths = widths();
-    Tensor<float> single = Tensor<float>::empty(w.shape());
-    for (Index i = 0; i < w.numel(); ++i) single.data()[i] = static_cast<float>(w.data()[i]);
+    const Tensor<float> single = detail::finite_floats("quant::DiffQ", w);
     std::tie(e.scale, e.offset) = quantize<float>(single, nullptr, e.codes.data());
     return {{w.shape().begin(), w.shape().end()}, std::move(e)};
   }

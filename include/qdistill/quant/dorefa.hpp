@@ -13,6 +13,7 @@
 #include "qdistill/kernels/cpu/losses_reduce.hpp"
 #include "qdistill/kernels/cpu/uniform_quantize.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -61,12 +62,8 @@ class DoReFaParametrization final : public nn::Parametrization<T> {
   std::span<const nn::StoredTensor<T>> stored() const override { return stored_; }
   Encoding encode() const override {
     const Tensor<T>& w = stored_[0].tensor;
-    Tensor<float> v = Tensor<float>::empty(w.shape()), level = Tensor<float>::empty(w.shape());
-    for (Index i = 0; i < w.numel(); ++i) {
-      v.data()[i] = static_cast<float>(w.data()[i]);
-      check(std::isfinite(v.data()[i]), "quant::DoReFa", "got a weight that is not finite in a tensor of shape ",
-            w.shape());
-    }
+    const Tensor<float> v = detail::finite_floats("quant::DoReFa", w);
+    Tensor<float> level = Tensor<float>::empty(w.shape());
     const Scale<float> s = quantize<float>(v, level.data());
     UniformEncoding e;
     e.bits = settings_.bits;
@@ -93,9 +90,7 @@ class DoReFaParametrization final : public nn::Parametrization<T> {
     const Index n = w.numel();
     return on_device(w.device(), [&](auto dev) {
       if (settings_.bits == 1) {
-        const double sum =
-            kernels::sum_map<U>(dev, n, [v](Index i) QDISTILL_ISA_BODY { return kernels::math::abs(v[i]); });
-        const U mean = n > 0 ? static_cast<U>(sum / static_cast<double>(n)) : U(0);
+        const U mean = static_cast<U>(detail::mean_magnitude(w));
         kernels::map(dev, n, v, level, [](U x) QDISTILL_ISA_BODY { return x < U(0) ? U(0) : U(1); });
         return Scale<U>{U(1), 2 * mean, -mean};
       }

@@ -12,6 +12,7 @@
 #include "qdistill/kernels/cpu/elementwise.hpp"
 #include "qdistill/kernels/cpu/losses_reduce.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -31,13 +32,8 @@ class LsqParametrization final : public nn::Parametrization<T> {
   /// Throws ValueError for bad settings or weights that are not finite.
   LsqParametrization(const Lsq& settings, Tensor<T> w) : settings_(settings) {
     settings_.validate();
-    const Index n = w.numel();
-    const double sum = on_device(w.device(), [&](auto dev) {
-      return kernels::sum_map<T>(
-          dev, n, [v = std::as_const(w).data()](Index i) QDISTILL_ISA_BODY { return kernels::math::abs(v[i]); });
-    });
-    check(std::isfinite(sum), "quant::Lsq", "got a weight that is not finite in a tensor of shape ", w.shape());
-    const double s = sum > 0 ? 2 * sum / static_cast<double>(n) / std::sqrt(std::exp2(settings_.bits - 1)) : 1;
+    const double mean = detail::finite_mean_magnitude("quant::Lsq", std::as_const(w));
+    const double s = mean > 0 ? 2 * mean / std::sqrt(std::exp2(settings_.bits - 1)) : 1;
     stored_[0] = {"", std::move(w), true, ""};
     stored_[1] = {"scale", requires_grad(Tensor<T>::full({1}, static_cast<T>(s))), true, ""};
   }
@@ -79,10 +75,8 @@ class LsqParametrization final : public nn::Parametrization<T> {
     check(std::isfinite(f.alpha), "quant::Lsq", "got scale ", f.scale, " for a tensor of shape ", w.shape());
     UniformEncoding e;
     e.bits = settings_.bits;
-    for (const T v : w.span()) {
-      check(std::isfinite(v), "quant::Lsq", "got a weight that is not finite in a tensor of shape ", w.shape());
-      e.codes.push_back(static_cast<std::uint16_t>(f.level(static_cast<float>(v)) - f.low));
-    }
+    const Tensor<float> single = detail::finite_floats("quant::Lsq", w);
+    for (const float v : single.span()) e.codes.push_back(static_cast<std::uint16_t>(f.level(v) - f.low));
     if (w.numel() > 0) e.scale = {f.alpha}, e.offset = {f.beta};
     return {{w.shape().begin(), w.shape().end()}, std::move(e)};
   }

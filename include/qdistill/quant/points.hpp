@@ -13,13 +13,13 @@
 
 #include "qdistill/kernels/cpu/points.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
 /// Where points start.
-///   quantiles  percentiles 0 ... 100 of the scaled weights in equal steps, linear interpolation (the paper's
-///   quantiles;
-///              the smallest and the largest weight are points, whose shares are about half of the others')
+///   quantiles  percentiles 0 ... 100 of the scaled weights in equal steps, linear interpolation; the smallest and the
+///              largest weight are points, whose shares are about half of the others'
 ///   uniform    j / (m - 1)
 /// A single point starts in the middle of either.
 enum class PointStart { quantiles, uniform };
@@ -124,20 +124,15 @@ class PointsParametrization final : public nn::Parametrization<T> {
   std::span<const nn::StoredTensor<T>> stored() const override { return stored_; }
   Encoding encode() const override {
     const Tensor<T>& w = stored_[0].tensor;
-    check_finite(w.span(), w.shape());
-    const auto single = [](const Tensor<T>& t) {
-      std::vector<float> out;
-      for (const T v : t.span()) out.push_back(static_cast<float>(v));
-      return out;
-    };
-    const std::vector<float> values = single(w);
+    const Tensor<float> values = detail::finite_floats("quant::Points", w);
     const Index n = w.numel(), buckets = bucket_count(n, settings_.bucket_size);
     TableEncoding e;
-    e.bucket_size = settings_.bucket_size, e.points = single(stored_[1].tensor);
+    e.bucket_size = settings_.bucket_size, e.points.reserve(static_cast<std::size_t>(stored_[1].tensor.numel()));
+    for (const T p : stored_[1].tensor.span()) e.points.push_back(static_cast<float>(p));
     std::sort(e.points.begin(), e.points.end());
-    e.codes.resize(values.size());
+    e.codes.resize(static_cast<std::size_t>(n));
     e.scale.resize(static_cast<std::size_t>(buckets)), e.offset.resize(e.scale.size());
-    std::vector<float> z(values.size());
+    std::vector<float> z(e.codes.size());
     kernels::scale_buckets(Cpu{}, n, values.data(), e.bucket_size, e.scale.data(), e.offset.data(), z.data());
     kernels::PointsInput<float> in;
     in.n = n, in.bucket_size = e.bucket_size, in.points = e.points;

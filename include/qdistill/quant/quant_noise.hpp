@@ -15,6 +15,7 @@
 
 #include "qdistill/kernels/cpu/mix_blocks.hpp"
 #include "qdistill/quant/product.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -52,8 +53,7 @@ class NearestCodewords final : public nn::Parametrization<T> {
   std::span<const nn::StoredTensor<T>> stored() const override { return stored_; }
   Encoding encode() const override {
     const Tensor<T>& w = stored_[0].tensor;
-    for (const T v : w.span())
-      check(std::isfinite(v), "quant::QuantNoise", "got a weight that is not finite in a tensor of shape ", w.shape());
+    detail::check_finite("quant::QuantNoise", w);
     ProductEncoding e{d_, nearest().to_vector(), {}};
     for (const T v : words().span()) e.codewords.push_back(static_cast<float>(v));
     return {{w.shape().begin(), w.shape().end()}, std::move(e)};

@@ -11,6 +11,7 @@
 #include "qdistill/kernels/cpu/losses_reduce.hpp"
 #include "qdistill/kernels/cpu/uniform_quantize.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -31,13 +32,8 @@ class TernaryParametrization final : public nn::Parametrization<T> {
   /// Throws ValueError for bad settings or weights that are not finite.
   TernaryParametrization(const Ternary& settings, Tensor<T> w) : settings_(settings) {
     settings_.validate();
-    const Index n = w.numel();
-    const double sum = on_device(w.device(), [&](auto dev) {
-      return kernels::sum_map<T>(
-          dev, n, [v = std::as_const(w).data()](Index i) QDISTILL_ISA_BODY { return kernels::math::abs(v[i]); });
-    });
-    check(std::isfinite(sum), "quant::Ternary", "got a weight that is not finite in a tensor of shape ", w.shape());
-    const T scale = sum > 0 ? static_cast<T>(sum / static_cast<double>(n)) : T(1);
+    const double mean = detail::finite_mean_magnitude("quant::Ternary", std::as_const(w));
+    const T scale = mean > 0 ? static_cast<T>(mean) : T(1);
     stored_[0] = {"", std::move(w), true, ""};
     stored_[1] = {"positive", requires_grad(Tensor<T>::full({1}, scale)), true, ""};
     stored_[2] = {"negative", requires_grad(Tensor<T>::full({1}, scale)), true, ""};
@@ -76,10 +72,8 @@ class TernaryParametrization final : public nn::Parametrization<T> {
     const T d = threshold();
     TableEncoding e;
     e.points = {-static_cast<float>(stored_[2].tensor.item()), 0.0f, static_cast<float>(stored_[1].tensor.item())};
-    for (const T v : w.span()) {
-      check(std::isfinite(v), "quant::Ternary", "got a weight that is not finite in a tensor of shape ", w.shape());
-      e.codes.push_back(v > d ? 2 : v < -d ? 0 : 1);
-    }
+    detail::check_finite("quant::Ternary", w);
+    for (const T v : w.span()) e.codes.push_back(v > d ? 2 : v < -d ? 0 : 1);
     return {{w.shape().begin(), w.shape().end()}, std::move(e)};
   }
   bool exact_gradient() const noexcept override { return false; }

@@ -11,6 +11,7 @@
 
 #include "qdistill/kernels/cpu/uniform_quantize.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -96,17 +97,13 @@ class UniformParametrization final : public nn::Parametrization<T> {
   Encoding encode() const override {
     const Tensor<T>& w = stored_[0].tensor;
     const Index n = w.numel();
-    for (const T v : w.span())
-      check(std::isfinite(v), "quant::Uniform", "got a weight that is not finite in a tensor of shape ", w.shape());
-    std::vector<float> values(static_cast<std::size_t>(n));
-    for (Index i = 0; i < n; ++i) values[static_cast<std::size_t>(i)] = static_cast<float>(w.data()[i]);
-    Tensor<float> single = Tensor<float>::from(values, w.shape());
+    const Tensor<float> single = detail::finite_floats("quant::Uniform", w);
     UniformEncoding e;
     e.bits = settings_.bits, e.bucket_size = settings_.bucket_size, e.scaling = settings_.scaling;
     UniformParametrization<float> as_float(settings_, single);
     const kernels::UniformRule<float> rule = as_float.rule_for(single, false);
     const auto buckets = static_cast<std::size_t>(bucket_count(n, settings_.bucket_size));
-    e.codes.resize(values.size()), e.scale.resize(buckets), e.offset.resize(buckets);
+    e.codes.resize(static_cast<std::size_t>(n)), e.scale.resize(buckets), e.offset.resize(buckets);
     kernels::uniform_quantize(
         Cpu{}, n, single.data(), rule,
         {.values = nullptr, .codes = e.codes.data(), .alpha = e.scale.data(), .beta = e.offset.data()});

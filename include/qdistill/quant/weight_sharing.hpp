@@ -1,8 +1,7 @@
 /// Weight sharing by k-means (Han, Mao, Dally 2016, Deep Compression, section 3).
 ///
-///   stored     "codewords": 2^bits values, trained by the main optimizer; "codes": each weight's codeword, fixed; w,
-///   not
-///              trained and not used any more
+///   stored     "codewords": 2^bits values, trained by the main optimizer; "codes": each weight's codeword, fixed;
+///              w, not trained and not used any more
 ///   effective  codewords[codes]
 ///   backward   dL/dcodeword = sum of dL/dq over its weights: exact (equation 3)
 ///
@@ -15,6 +14,7 @@
 
 #include "qdistill/core/memory.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/quant/values.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::quant {
 
@@ -62,9 +62,7 @@ class WeightSharingParametrization final : public nn::Parametrization<T> {
   /// Throws ValueError for bad settings or weights that are not finite.
   WeightSharingParametrization(const WeightSharing& settings, Tensor<T> w) : settings_(settings) {
     settings_.validate();
-    for (const T v : std::as_const(w).span())
-      check(std::isfinite(v), "quant::WeightSharing", "got a weight that is not finite in a tensor of shape ",
-            w.shape());
+    detail::check_finite("quant::WeightSharing", std::as_const(w));
     const std::vector<T> centers = share_weights(w.to_vector(), Index{1} << settings_.bits);
     Tensor<T> codes = Tensor<T>::empty(w.shape(), w.device());
     for (Index i = 0; i < w.numel(); ++i) {

@@ -144,11 +144,12 @@ struct BatchNormLayer {
   bool relu = false;
 };
 
-/// y = f(x), F one of kernels/cpu/elementwise_functions.hpp.
+/// y = f(x), F a function of one element, which may come with tensors in `roles`.
 template <class F>
 struct ElementwiseLayer {
-  explicit ElementwiseLayer(const OpReader& op, F function = {}) : f(function) {
-    op.expect_inputs(1), op.expect_roles({});
+  explicit ElementwiseLayer(const OpReader& op, F function = {}, std::initializer_list<const char*> roles = {})
+      : f(function) {
+    op.expect_inputs(1), op.expect_roles(roles);
     shape = op.input();
   }
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
@@ -163,25 +164,15 @@ struct ElementwiseLayer {
 };
 
 /// Activations clipped at a learned alpha and rounded (kernels/cpu/pact.hpp).
-struct PactLayer {
-  explicit PactLayer(const OpReader& op) {
-    op.expect_inputs(1), op.expect_roles({"alpha"});
-    const Index bits = op.count_or("bits", 1, 0);
-    op.require(bits >= 1 && bits <= 16, "got ", bits, " bits, expected 1 to 16");
-    f = {op.vector("alpha", 1).item(), static_cast<float>((Index{1} << bits) - 1)};
-    op.require(f.alpha > 0 && std::isfinite(f.alpha), "got alpha ", f.alpha, ", expected a positive number");
-    shape = op.input();
-  }
-  Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
-    const float* const from = std::as_const(x[0]).data();
-    Tensor<float> y = x[0].sole_owner() ? x[0] : Tensor<float>::empty(batched(n, shape));
-    kernels::map(Cpu{}, x[0].numel(), from, y.data(), [g = f](float v) QDISTILL_ISA_BODY { return g(v); });
-    return y;
-  }
-
-  Shape shape;
-  kernels::PactRelu<float> f{};
-};
+inline ElementwiseLayer<kernels::PactRelu<float>> pact_layer(const OpReader& op) {
+  const Index bits = op.count_or("bits", 1, 0);
+  op.require(bits >= 1 && bits <= 16, "got ", bits, " bits, expected 1 to 16");
+  ElementwiseLayer<kernels::PactRelu<float>> layer(op, {}, {"alpha"});
+  layer.f = {op.vector("alpha", 1).item(), static_cast<float>((Index{1} << bits) - 1)};
+  op.require(layer.f.alpha > 0 && std::isfinite(layer.f.alpha), "got alpha ", layer.f.alpha,
+             ", expected a positive number");
+  return layer;
+}
 
 /// a + b, of one shape: what joins the branches of a residual network; then max(y, 0) where `relu`.
 struct AddLayer {

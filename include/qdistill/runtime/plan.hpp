@@ -15,12 +15,13 @@
 
 namespace qdistill::inline QDISTILL_ABI::runtime {
 
-using Layer = std::variant<
-    LinearLayer, ConvLayer<2>, ConvLayer<1>, BatchNormLayer, FlattenLayer, AddLayer, PactLayer, MaxPoolLayer,
-    AveragePoolLayer<false>, AveragePoolLayer<true>, AdaptiveMaxPoolLayer, ElementwiseLayer<kernels::Relu>,
-    ElementwiseLayer<kernels::Relu6>, ElementwiseLayer<kernels::LeakyRelu>, ElementwiseLayer<kernels::Elu>,
-    ElementwiseLayer<kernels::Gelu>, ElementwiseLayer<kernels::Silu>, ElementwiseLayer<kernels::Hardswish>,
-    ElementwiseLayer<kernels::Sigmoid>, ElementwiseLayer<kernels::Tanh>, ElementwiseLayer<kernels::Softplus>>;
+using Layer =
+    std::variant<LinearLayer, ConvLayer<2>, ConvLayer<1>, BatchNormLayer, FlattenLayer, AddLayer, MaxPoolLayer,
+                 AveragePoolLayer<false>, AveragePoolLayer<true>, AdaptiveMaxPoolLayer, ElementwiseLayer<kernels::Relu>,
+                 ElementwiseLayer<kernels::Relu6>, ElementwiseLayer<kernels::LeakyRelu>, ElementwiseLayer<kernels::Elu>,
+                 ElementwiseLayer<kernels::Gelu>, ElementwiseLayer<kernels::Silu>, ElementwiseLayer<kernels::Hardswish>,
+                 ElementwiseLayer<kernels::Sigmoid>, ElementwiseLayer<kernels::Tanh>,
+                 ElementwiseLayer<kernels::Softplus>, ElementwiseLayer<kernels::PactRelu<float>>>;
 
 /// Reads one operation. Throws ValueError for one that is not known, and as the layers do.
 inline Layer read_layer(const std::string& name, const OpReader& op) {
@@ -30,7 +31,7 @@ inline Layer read_layer(const std::string& name, const OpReader& op) {
   if (name == "batch_norm") return BatchNormLayer(op);
   if (name == "flatten") return FlattenLayer(op);
   if (name == "add") return AddLayer(op);
-  if (name == "pact_relu") return PactLayer(op);
+  if (name == "pact_relu") return pact_layer(op);
   if (name == "max_pool2d") return MaxPoolLayer(op);
   if (name == "avg_pool2d") return AveragePoolLayer<false>(op);
   if (name == "adaptive_avg_pool2d") return AveragePoolLayer<true>(op);

@@ -147,8 +147,8 @@ void conv2d_forward(Cpu, const Conv2dShape& s, const T* x, const T* w, const T* 
   using namespace detail;
   const Index outputs = s.O / s.groups, taps = s.C / s.groups * s.KH * s.KW;
   const Epilogue<T> epilogue{bias, nullptr, relu, Write::set};
-  if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
-    if constexpr (winograd_scalar<T>)
+  if constexpr (winograd_scalar<T>) {
+    if (conv_algorithm<T>(s) == ConvAlgorithm::winograd)
       return winograd(s.KH, s.N, s.C, s.H, s.W, s.pad_h, s.pad_w, s.O, s.out_h(), s.out_w(), x, y, epilogue,
                       ForwardWeights<T>{w, outputs, taps}, false);
   }

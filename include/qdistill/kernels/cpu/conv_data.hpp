@@ -145,8 +145,8 @@ void conv2d_backward_data(Cpu, const Conv2dShape& s, const T* dy, const T* w, T*
   if (s.N <= 0 || channels <= 0 || s.H <= 0 || s.W <= 0) return;
   const Epilogue<T> epilogue{nullptr, nullptr, false, write};
   const BackwardWeights<T> weights{w, outputs, channels, window, nullptr, window};
-  if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
-    if constexpr (winograd_scalar<T>)
+  if constexpr (winograd_scalar<T>) {
+    if (conv_algorithm<T>(s) == ConvAlgorithm::winograd)
       return winograd(s.KH, s.N, s.O, s.out_h(), s.out_w(), s.KH - 1 - s.pad_h, s.KW - 1 - s.pad_w, s.C, s.H, s.W, dy,
                       dx, epilogue, weights, true);
   }

@@ -57,7 +57,6 @@ class TilePanel {
       run_[runs_++] = {lane, count, image, i, j, (at.offset + (i - at.down) * g.step) * g.row() + j * g.step};
       t += count;
     }
-    rows_ = rows_used;
   }
   /// Floats that `pad` may write, for any panel.
   static Index scratch(const TileGeometry& g) noexcept {
@@ -108,7 +107,6 @@ class TilePanel {
   Run run_[size];
   Image image_[size];
   int runs_ = 0, images_ = 0;
-  Index rows_ = 0;
 };
 
 /// Where a panel's transformed tiles lie: point p, channel c at p * stride + c * 32. The stride is not a multiple of
