@@ -7,7 +7,9 @@
 #include "../common/images.hpp"
 #include "qdistill/encoding/paper_size.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
+#include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/pack.hpp"
+#include "qdistill/quant/uniform.hpp"
 #include "qdistill/runtime/model.hpp"
 #include "qdistill/train/manifest.hpp"
 #include "qdistill/train/state_file.hpp"
@@ -41,15 +43,90 @@ const std::vector<Index>& image_shape() {
   return shape;
 }
 
-}  // namespace
-
+/// The images on which a run reports its accuracy.
 data::Subset test_part(const Settings& s, const data::ImageSet& test) {
   return data::balanced_subset(test, s.test_images > 0 && s.test_images < test.size() ? s.test_images : test.size(), 1);
 }
 
+train::Json history_json(const train::FitResult& result) {
+  train::Json out = train::Json::array();
+  for (const auto& e : result.history) out.push_back(train::detail::to_json(e));
+  return out;
+}
+
+train::FitResult fit_result(const train::Checkpoint& done) {
+  train::FitResult result;
+  for (const auto& e : done.numbers.at("history")) result.history.push_back(train::detail::epoch_from_json(e));
+  result.seconds = done.numbers.at("seconds").get<double>();
+  return result;
+}
+
+/// What the stages depend on: a run may be resumed with other methods, which then come from its students.
+train::Json stage_settings(train::Json settings) {
+  for (const char* const free : {"methods", "bits"}) settings.erase(free);
+  return settings;
+}
+
+bool exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+}  // namespace
+
+/// What every stage's training is made of besides its networks.
+struct Program::Training {
+  Training(Program& program, const std::string& name, const Budget& budget, double rate = 1)
+      : seed(stage_seed(program.s_.seed, name)),
+        loader(*program.train_, {.batch_size = program.s_.batch,
+                                 .shuffle = true,
+                                 .drop_last = true,
+                                 .augment = !program.s_.augment       ? data::Augment{}
+                                            : program.s_.data.empty() ? data::digits_augment
+                                                                      : data::cifar_augment,
+                                 .seed = seed}),
+        validation(*program.validation_, {.batch_size = 200}) {
+    const Settings& s = program.s_;
+    const double lr = rate * budget.lr;
+    if (s.cosine)
+      schedule = std::make_unique<optim::FunctionSchedule<optim::CosineAnnealingLR>>(
+          optim::CosineAnnealingLR{.lr = lr, .t_max = budget.epochs, .eta_min = lr / 50});
+    else schedule = std::make_unique<optim::PolinoHalving>(optim::PolinoHalvingOptions{.lr = lr});
+    checkpoint = program.state_file("checkpoint-" + slug(name));
+    if (exists(checkpoint)) resume = std::make_unique<train::Checkpoint>(train::Checkpoint::load(checkpoint));
+    options.loss = s.loss;
+    options.sgd = {.lr = lr, .momentum = s.momentum, .weight_decay = s.weight_decay, .nesterov = true};
+    options.fit = {.stage = name,
+                   .epochs = budget.epochs,
+                   .schedule = schedule.get(),
+                   .checkpoint = checkpoint,
+                   .resume = resume.get(),
+                   .stop = &program.stop_,
+                   .progress = &program.progress_,
+                   .log = &program.record_->log()};
+  }
+  /// Writes the stage's file, after which its checkpoint is of no use.
+  void finish(const std::string& file, train::Checkpoint done, const train::FitResult& result, train::EventLog& log) {
+    done.numbers["history"] = history_json(result), done.numbers["seconds"] = result.seconds;
+    done.numbers["log_bytes"] = log.sync();
+    done.save(file);
+    std::error_code error;
+    std::filesystem::remove(checkpoint, error);
+  }
+
+  std::uint64_t seed;
+  data::DataLoader loader, validation;
+  std::unique_ptr<optim::Schedule> schedule;
+  std::string checkpoint;
+  std::unique_ptr<train::Checkpoint> resume;
+  distill::Options options;
+};
+
 Program::Program(Settings settings, std::string folder, bool resume, std::vector<std::string> arguments,
-                 train::ProgressSink& progress, const std::atomic<bool>& stop)
-    : s_(std::move(settings)), arguments_(std::move(arguments)), progress_(progress), stop_(stop) {
+                 train::ProgressSink& progress, const std::atomic<bool>& stop, const std::string& teacher_folder)
+    : s_(std::move(settings)), progress_(progress), stop_(stop) {
+  for (const std::string& m : s_.methods) method(m);
+  network(s_.teacher), network(s_.student);
   examples::load_images(s_.data, s_.generated, train_set_, test_set_);
   const Index wanted = s_.train_images > 0 && s_.train_images < train_set_.size() ? s_.train_images : train_set_.size();
   const data::Subset chosen = data::balanced_subset(train_set_, wanted, s_.seed);
@@ -63,7 +140,7 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
   std::uint64_t log_bytes = 0;
   if (resume) {
     const train::Json before = train::parse_json(train::detail::file_text(folder + "/manifest.json"), folder);
-    check(before.at("settings") == s_.json(), "cifar10", folder,
+    check(stage_settings(before.at("settings")) == stage_settings(s_.json()), "cifar10", folder,
           " was run with other settings: ", train::json_line(before.at("settings")), ". HINT: give the same options");
     // The log ends where the newest of the stages' files and the checkpoint say.
     for (const auto& entry : std::filesystem::directory_iterator(folder + "/state")) {
@@ -75,7 +152,8 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
   record_ = std::make_unique<train::RunRecord>(resume ? train::RunRecord::resume(folder, log_bytes)
                                                       : train::RunRecord::create(folder));
   std::filesystem::create_directories(folder + "/state");
-  record_->write_manifest(train::manifest({.arguments = arguments_,
+  teacher_file_ = teacher_folder.empty() ? state_file("teacher") : teacher_folder + "/teacher.safetensors";
+  record_->write_manifest(train::manifest({.arguments = std::move(arguments),
                                            .commit = QDISTILL_EXAMPLE_COMMIT,
                                            .flags = QDISTILL_EXAMPLE_FLAGS,
                                            .seed = s_.seed,
@@ -84,61 +162,26 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
                                            .settings = s_.json()}));
 }
 
-std::unique_ptr<Program::Net> Program::stage(const std::string& name, const models::PolinoSpec& spec,
-                                             const Budget& budget, Net* teacher, const Net* start,
-                                             const quant::Uniform* quantizer, double& seconds) {
-  const std::string done = record_->path("state/" + slug(name) + ".safetensors");
-  const std::string checkpoint = record_->path("state/checkpoint.safetensors");
-  const std::uint64_t seed = stage_seed(s_.seed, name);
-  manual_seed(seed);
-  auto net = std::make_unique<Net>(spec);
-  if (start) nn::copy_state(*start, *net);
-  if (quantizer) quant::attach(*net, *quantizer, quant::all_parameters());
-
+std::unique_ptr<Net> Program::trained(const std::string& name, const Network& network, bool dropout,
+                                      const Budget& budget, Net* teacher, double& seconds) {
+  const std::string file = name == "teacher" ? teacher_file_ : state_file(slug(name));
+  manual_seed(stage_seed(s_.seed, name));
+  auto net = network.make(dropout);
   train::FitResult result;
-  std::error_code error;
-  if (std::filesystem::exists(done, error)) {
-    const auto c = train::Checkpoint::load(done);
-    c.take("model.", *net);
-    for (const auto& e : c.numbers.at("history")) result.history.push_back(train::detail::epoch_from_json(e));
-    result.seconds = c.numbers.at("seconds").get<double>();
+  if (exists(file)) {
+    const auto done = train::Checkpoint::load(file);
+    done.take("model.", *net);
+    result = fit_result(done);
   } else {
-    std::unique_ptr<train::Checkpoint> resume;
-    if (std::filesystem::exists(checkpoint, error)) {
-      auto c = train::Checkpoint::load(checkpoint);
-      if (c.numbers.at("stage") == name) resume = std::make_unique<train::Checkpoint>(std::move(c));
-    }
-    data::DataLoader loader(*train_, {.batch_size = s_.batch,
-                                      .shuffle = true,
-                                      .drop_last = true,
-                                      .augment = !s_.augment       ? data::Augment{}
-                                                 : s_.data.empty() ? data::digits_augment
-                                                                   : data::cifar_augment,
-                                      .seed = seed});
-    data::DataLoader validation(*validation_, {.batch_size = 200});
-    std::unique_ptr<optim::Schedule> schedule;
-    if (s_.cosine)
-      schedule = std::make_unique<optim::FunctionSchedule<optim::CosineAnnealingLR>>(
-          optim::CosineAnnealingLR{.lr = budget.lr, .t_max = budget.epochs, .eta_min = budget.lr / 50});
-    else schedule = std::make_unique<optim::PolinoHalving>(optim::PolinoHalvingOptions{.lr = budget.lr});
-    distill::Options options;
-    options.loss = s_.loss;
-    options.sgd = {.lr = budget.lr, .momentum = s_.momentum, .weight_decay = s_.weight_decay, .nesterov = true};
-    options.cache_teacher = s_.cache_teacher && teacher;
-    options.fit.stage = name, options.fit.epochs = budget.epochs, options.fit.schedule = schedule.get();
-    options.fit.checkpoint = checkpoint, options.fit.resume = resume.get();
-    options.fit.stop = &stop_, options.fit.progress = &progress_, options.fit.log = &record_->log();
-    std::vector<nn::Module<float>*> teachers;
+    Training training(*this, name, budget);
+    training.options.cache_teacher = s_.cache_teacher && teacher;
+    std::vector<Net*> teachers;
     if (teacher) teachers.push_back(teacher);
-    result = distill::fit(*net, teachers, loader, validation, options);
+    result = distill::fit(*net, teachers, training.loader, training.validation, training.options);
     if (result.interrupted) throw Interrupted{};
-    train::Checkpoint c;
-    c.put("model.", *net);
-    train::Json history = train::Json::array();
-    for (const auto& e : result.history) history.push_back(train::detail::to_json(e));
-    c.numbers = {
-        {"stage", name}, {"history", history}, {"seconds", result.seconds}, {"log_bytes", record_->log().sync()}};
-    c.save(done);
+    train::Checkpoint done;
+    done.put("model.", *net);
+    training.finish(file, std::move(done), result, record_->log());
   }
   seconds = result.seconds;
   curves_.emplace_back(name, std::move(result));
@@ -146,7 +189,41 @@ std::unique_ptr<Program::Net> Program::stage(const std::string& name, const mode
   return net;
 }
 
-void Program::add_row(Net& net, Row row) {
+void Program::compressed(const Method& method, int bits, Net* teacher, Net& original) {
+  const std::string name = method.has_bits() ? text(method.label, ' ', bits, " bits") : method.label;
+  const std::string file = state_file(slug(name));
+  if (exists(file)) {
+    const auto done = train::Checkpoint::load(file);
+    curves_.emplace_back(name, fit_result(done));
+    return add(Row::from(done.numbers.at("row")));
+  }
+  manual_seed(stage_seed(s_.seed, name));
+  const auto net = network(s_.student).make(method.from_labels);
+  if (s_.start_from_trained || method.needs_trained) nn::copy_state(original, *net);
+  Training training(*this, name, s_.quantized_budget, method.rate);
+  Compression c{*net, teacher, original, bits, s_.lambda, training.loader, training.validation, training.options};
+  c.options.cache_teacher = s_.cache_teacher && teacher;
+  train::FitResult result = method.train(c);
+  if (result.interrupted) throw Interrupted{};
+  net->eval();
+  const Row row = evaluated(*net, {.name = name, .kind = method.label, .seconds = result.seconds});
+  train::Checkpoint done;
+  done.numbers["row"] = row.json();
+  training.finish(file, std::move(done), result, record_->log());
+  curves_.emplace_back(name, std::move(result));
+  add(row);
+}
+
+void Program::post_mortem(int bits, Net& student) {
+  for (const Index bucket : {Index{256}, Index{0}}) {
+    quant::attach(student, quant::Uniform{.bits = bits, .bucket_size = bucket});
+    const std::string how = bucket ? text("bucket ", bucket) : std::string("no buckets");
+    add(evaluated(student, {.name = text("PM ", bits, " bits, ", how), .kind = "PM, " + how}));
+  }
+  quant::detach(student);
+}
+
+Row Program::evaluated(Net& net, Row row) const {
   data::DataLoader loader(*test_, {.batch_size = 200});
   row.accuracy = train::evaluate(net, loader).accuracy();
   row.file = slug(row.name) + ".safetensors";
@@ -159,27 +236,17 @@ void Program::add_row(Net& net, Row row) {
     if (name.find("running_") == std::string::npos) size.add(encoding);
   row.paper_mb = size.huffman_mb();
   row.bits_per_weight = 8.0 * static_cast<double>(row.bytes_huffman) / static_cast<double>(net.parameter_count());
-  const double teacher =
-      rows_.empty() ? static_cast<double>(row.bytes_plain) : static_cast<double>(rows_[0].bytes_plain);
-  row.ratio = teacher / static_cast<double>(row.bytes_huffman);
+  const Index teacher = rows_.empty() ? row.bytes_plain : rows_[0].bytes_plain;
+  row.ratio = static_cast<double>(teacher) / static_cast<double>(row.bytes_huffman);
+  return row;
+}
+
+void Program::add(Row row) {
   progress_.message(text(row.name, ": ", train::fixed(100 * row.accuracy, 2), " %, ", row.bytes_huffman, " bytes"));
   rows_.push_back(std::move(row));
 }
 
-void Program::evaluate_post_mortem(Net& student) {
-  for (const int bits : s_.bits) {
-    for (const Index bucket : {Index{256}, Index{0}}) {
-      quant::attach(student, quant::Uniform{.bits = bits, .bucket_size = bucket});
-      const std::string how = bucket ? text("bucket ", bucket) : std::string("no buckets");
-      Row row;
-      row.name = text("PM ", bits, " bits, ", how), row.kind = "PM, " + how;
-      add_row(student, row);
-    }
-  }
-  quant::detach(student);
-}
-
-void Program::run() {
+void Program::announce() const {
   std::printf("qdistill: the main job, preset %s: %s.\n", s_.preset.c_str(), s_.about.c_str());
   if (s_.data.empty())
     std::printf("Data: generated digits, %lld training and %lld test images (no file needed; --data takes CIFAR-10).\n",
@@ -195,48 +262,37 @@ void Program::run() {
   if (s_.test_schedule)
     std::printf("The schedule and the best model look at the TEST set, as the published runs did.\n");
   std::fflush(stdout);
+}
 
+void Program::run() {
+  announce();
+  const Network student = network(s_.student);
   double seconds = 0;
-  const auto teacher = stage("teacher", s_.teacher, s_.teacher_budget, nullptr, nullptr, nullptr, seconds);
-  add_row(*teacher, {.name = "teacher", .kind = "full precision", .seconds = seconds});
-  const auto labelled = stage("student, labels", s_.student, s_.label_budget, nullptr, nullptr, nullptr, seconds);
-  add_row(*labelled, {.name = "student, labels", .kind = "full precision", .seconds = seconds});
-  const models::PolinoSpec plain = models::without_dropout(s_.student);
-  const auto distilled =
-      stage("student, distilled", plain, s_.student_budget, teacher.get(), nullptr, nullptr, seconds);
-  add_row(*distilled, {.name = "student, distilled", .kind = "full precision", .seconds = seconds});
-  evaluate_post_mortem(*distilled);
-  for (const int bits : s_.bits_from_labels) {
-    const quant::Uniform uniform{.bits = bits};
-    const std::string name = text("quantized, labels ", bits, " bits");
-    const auto net = stage(name, s_.student, s_.quantized_budget, nullptr,
-                           s_.start_from_trained ? labelled.get() : nullptr, &uniform, seconds);
-    add_row(*net, {.name = name, .kind = "quantized, labels", .seconds = seconds});
-  }
-  for (const int bits : s_.bits) {
-    const quant::Uniform uniform{.bits = bits};
-    const std::string name = text("QD ", bits, " bits");
-    const auto net = stage(name, plain, s_.quantized_budget, teacher.get(),
-                           s_.start_from_trained ? distilled.get() : nullptr, &uniform, seconds);
-    add_row(*net, {.name = name, .kind = "QD", .seconds = seconds});
+  const auto teacher = trained("teacher", network(s_.teacher), true, s_.teacher_budget, nullptr, seconds);
+  add(evaluated(*teacher, {.name = "teacher", .kind = "full precision", .seconds = seconds}));
+  const auto labelled = trained("student, labels", student, true, s_.label_budget, nullptr, seconds);
+  add(evaluated(*labelled, {.name = "student, labels", .kind = "full precision", .seconds = seconds}));
+  const auto distilled = trained("student, distilled", student, false, s_.student_budget, teacher.get(), seconds);
+  add(evaluated(*distilled, {.name = "student, distilled", .kind = "full precision", .seconds = seconds}));
+  for (const std::string& chosen : s_.methods) {
+    const Method& m = method(chosen);
+    Net& original = m.from_labels ? *labelled : *distilled;
+    Net* const from = m.from_labels ? nullptr : teacher.get();
+    for (const int bits : m.has_bits() ? s_.bits : std::vector<int>{0}) {
+      if (bits < m.fewest_bits || bits > m.most_bits) {
+        progress_.message(text(m.label, ": ", bits, " bits left out, it takes ", m.fewest_bits, " to ", m.most_bits));
+        continue;
+      }
+      if (m.train) compressed(m, bits, from, original);
+      else post_mortem(bits, original);
+    }
   }
   write_results();
 }
 
 void Program::write_results() {
   train::Json result = {{"settings", s_.json()}, {"rows", train::Json::array()}};
-  for (const Row& r : rows_) {
-    result["rows"].push_back({{"name", r.name},
-                              {"kind", r.kind},
-                              {"file", r.file},
-                              {"accuracy", r.accuracy},
-                              {"bytes_plain", r.bytes_plain},
-                              {"bytes_huffman", r.bytes_huffman},
-                              {"bits_per_weight", r.bits_per_weight},
-                              {"ratio", r.ratio},
-                              {"paper_mb", r.paper_mb},
-                              {"seconds", r.seconds}});
-  }
+  for (const Row& r : rows_) result["rows"].push_back(r.json());
   record_->write_result(result);
   const train::Json manifest = train::parse_json(train::detail::file_text(record_->path("manifest.json")), "manifest");
   record_->write_text("report.html", report_html(s_, rows_, curves_, manifest));

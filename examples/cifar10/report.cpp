@@ -1,11 +1,34 @@
 /// The table and the page of a run.
 #include "qdistill/train/report.hpp"
 
-#include "program.hpp"
+#include "methods.hpp"
 #include "qdistill/train/plot.hpp"
 #include "qdistill/train/plot_scatter.hpp"
+#include "row.hpp"
 
 namespace cifar10 {
+
+train::Json Row::json() const {
+  return {{"name", name},
+          {"kind", kind},
+          {"file", file},
+          {"accuracy", accuracy},
+          {"bytes_plain", bytes_plain},
+          {"bytes_huffman", bytes_huffman},
+          {"bits_per_weight", bits_per_weight},
+          {"ratio", ratio},
+          {"paper_mb", paper_mb},
+          {"seconds", seconds}};
+}
+
+Row Row::from(const train::Json& json) {
+  Row r;
+  json.at("name").get_to(r.name), json.at("kind").get_to(r.kind), json.at("file").get_to(r.file);
+  json.at("accuracy").get_to(r.accuracy), json.at("bytes_plain").get_to(r.bytes_plain);
+  json.at("bytes_huffman").get_to(r.bytes_huffman), json.at("bits_per_weight").get_to(r.bits_per_weight);
+  json.at("ratio").get_to(r.ratio), json.at("paper_mb").get_to(r.paper_mb), json.at("seconds").get_to(r.seconds);
+  return r;
+}
 
 train::Table results_table(const std::vector<Row>& rows) {
   train::Table table({{"network"},
@@ -26,14 +49,18 @@ train::Table results_table(const std::vector<Row>& rows) {
   return table;
 }
 
-std::string report_html(const Settings& s, const std::vector<Row>& rows,
-                        const std::vector<std::pair<std::string, train::FitResult>>& curves,
+std::string report_html(const Settings& s, const std::vector<Row>& rows, const Curves& curves,
                         const train::Json& manifest) {
   train::Report report(text(s.data.empty() ? "Generated digits" : "CIFAR-10", ", preset ", s.preset));
+  std::string methods;
+  for (const std::string& m : s.methods)
+    methods += (methods.empty() ? "" : "; ") + text(method(m).label, ": ", method(m).about);
   report.paragraph(
-      "A teacher is trained; a smaller student is trained on the labels and by distillation; the distilled "
-      "student is quantized after training (post-mortem, PM) and by quantized distillation (QD). Each file "
-      "was packed with Huffman-coded codes; its size is that on disk, the network's description included.");
+      text("A teacher is trained; a smaller student is trained on the labels and by distillation, and "
+           "compressed by each method (",
+           methods,
+           "). Each file was packed with Huffman-coded codes; its size is that on disk, the network's "
+           "description included."));
   report.paragraph(text("This preset: ", s.about, '.'));
   report.heading("Results").table(results_table(rows), s.test_schedule
                                                            ? "Accuracy on the test set, which this preset's schedule "

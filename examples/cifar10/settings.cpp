@@ -1,29 +1,16 @@
 #include "settings.hpp"
 
-#include "../common/thin_student.hpp"
+#include "qdistill/core/error.hpp"
 
 namespace cifar10 {
-
-namespace {
-
-/// A narrow member of the paper's family for the quick preset.
-models::PolinoSpec thin_teacher() {
-  models::PolinoSpec s = models::polino_teacher();
-  s.name = "thin teacher";
-  s.convs = {24, 24, 40, 40, 48, 48}, s.pool_after = {1, 3, 5}, s.linear = {200};
-  s.dropout = {{3, .1}, {5, .2}, {6, .2}};
-  return s;
-}
-
-}  // namespace
 
 Settings preset(const std::string& name, bool real_data) {
   Settings s;
   s.preset = name;
-  s.teacher = models::polino_teacher(), s.student = models::polino_student_1();
+  s.teacher = "teacher", s.student = "student-1";
   if (name == "quick") {
     s.about = "narrow members of the paper's family (a thin teacher, its student 3 at half width), a few epochs";
-    s.teacher = thin_teacher(), s.student = examples::thin_student();
+    s.teacher = "thin-teacher", s.student = "thin-student";
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
     s.teacher_budget = {12, 0.015}, s.label_budget = {8, 0.02}, s.student_budget = {8, 0.04};
@@ -34,24 +21,24 @@ Settings preset(const std::string& name, bool real_data) {
     s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
     s.train_images = 20000, s.validation_images = 2000;
     s.batch = 50;
-    s.teacher_budget = {18, 0.005}, s.label_budget = {12, 0.005}, s.student_budget = {12, 0.01};
-    s.quantized_budget = {8, 0.01};
+    s.teacher_budget = {18, 0.005}, s.label_budget = {12, 0.01}, s.student_budget = {12, 0.03};
+    s.quantized_budget = {8, 0.01}, s.weight_decay = 5e-3;
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.start_from_trained = true;
-    s.bits_from_labels = {2, 4};
+    s.methods = {"pm", "labels", "qd"};
   } else if (name == "paper") {
     s.about = "the first paper's text: T = 5, equal weights, 200 epochs";
     s.validation_images = 5000;
     s.batch = 25, s.cosine = false;
     s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {200, 0.001};
     s.loss = {.temperature = 5, .teacher_weight = 0.5, .reduction = DistillationReduction::batch_mean};
-    s.bits_from_labels = {2, 4};
+    s.methods = {"pm", "labels", "qd"};
   } else if (name == "authors") {
     s.about = "the published code: T = 2, weight 0.7, KL averaged over batch and classes, schedule on the test set";
     s.batch = 25, s.cosine = false, s.test_schedule = true;
     s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {200, 0.001};
     s.loss = {.temperature = 2, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_times_classes};
-    s.bits_from_labels = {2, 4};
+    s.methods = {"pm", "labels", "qd"};
   } else {
     fail("cifar10", "got preset '", name, "', expected quick, standard, paper or authors");
   }
@@ -65,8 +52,8 @@ train::Json Settings::json() const {
           {"about", about},
           {"data", data},
           {"seed", seed},
-          {"teacher", teacher.name},
-          {"student", student.name},
+          {"teacher", teacher},
+          {"student", student},
           {"train_images", train_images},
           {"validation_images", validation_images},
           {"test_images", test_images},
@@ -88,8 +75,9 @@ train::Json Settings::json() const {
           {"augment", augment},
           {"cache_teacher", cache_teacher},
           {"start_from_trained", start_from_trained},
+          {"methods", methods},
           {"bits", bits},
-          {"bits_from_labels", bits_from_labels}};
+          {"lambda", lambda}};
 }
 
 }  // namespace cifar10

@@ -7,7 +7,6 @@
 
 #include "../common/images.hpp"
 #include "qdistill/distill/fit.hpp"
-#include "qdistill/models/polino_cnn.hpp"
 #include "qdistill/train/json.hpp"
 
 namespace cifar10 {
@@ -22,13 +21,12 @@ struct Budget {
 
 struct Settings {
   std::string preset;
-  std::string about;  ///< one sentence for the output
-  models::PolinoSpec teacher, student;
-  bool student_dropout_from_labels = true;  ///< the label-trained student keeps the specification's dropout
-  Index train_images = 0;                   ///< 0: all; else a balanced choice by seed
-  Index validation_images = 0;              ///< taken from the training images
-  Index test_images = 0;                    ///< 0: all
-  examples::Generated generated;            ///< used without --data
+  std::string about;              ///< one sentence for the output
+  std::string teacher, student;   ///< names of networks.hpp
+  Index train_images = 0;         ///< 0: all; else a balanced choice by seed
+  Index validation_images = 0;    ///< taken from the training images
+  Index test_images = 0;          ///< 0: all
+  examples::Generated generated;  ///< used without --data
   Index batch = 64;
   Budget teacher_budget, label_budget, student_budget, quantized_budget;  ///< student_budget: of the distilled student
   double momentum = 0.9, weight_decay = 2.2e-4;
@@ -39,8 +37,9 @@ struct Settings {
   bool cache_teacher = false;
   bool start_from_trained =
       false;  ///< quantized training starts at the student trained the same way, else from scratch
+  std::vector<std::string> methods = {"pm", "qd"};  ///< names of methods.hpp
   std::vector<int> bits = {2, 4, 8};
-  std::vector<int> bits_from_labels = {};  ///< quantized training without a teacher
+  double lambda = 1;  ///< DiffQ's weight of a MB of the model's size in the loss
   std::uint64_t seed = 1;
   std::string data;  ///< folder of CIFAR-10 in its binary layout; "": generated digits
 
