@@ -24,6 +24,9 @@
 #include "qdistill/models/polino_cnn.hpp"
 #include "qdistill/models/resnet.hpp"
 #include "qdistill/models/wide_resnet.hpp"
+#include "qdistill/nn/checkpoint.hpp"
+#include "qdistill/nn/sequential.hpp"
+#include "qdistill/nn/shape.hpp"
 #include "qdistill/ops/cross_entropy.hpp"
 #include "qdistill/ops/distillation_loss.hpp"
 #include "qdistill/optim/adam.hpp"
@@ -136,6 +139,14 @@ TEST_CASE("from the third step on a training step allocates nothing", "[train]")
   check_steps(wide, residual);
   models::ResNet<float> other({.blocks = {1, 2}, .width = 0.125, .stem = models::ResNetStem::cifar, .classes = 10});
   check_steps(other, teacher);
+  // More weights than a node has room for, one stage inside another, and a sweep inside a sweep.
+  using nn::Checkpointed, nn::Conv2d, nn::Sequential;
+  Sequential<float> stage(Conv2d<float>(4, 4, 3, {.padding = 1}), nn::BatchNorm2d<float>(4), nn::ReLU<float>(),
+                          Checkpointed<float>(Sequential<float>(Conv2d<float>(4, 4, 3), nn::BatchNorm2d<float>(4))),
+                          nn::Dropout2d<float>(0.2), Conv2d<float>(4, 4, 3), nn::BatchNorm2d<float>(4));
+  Sequential<float> recomputing(Conv2d<float>(3, 4, 3), Checkpointed<float>(std::move(stage)), nn::Flatten<float>(),
+                                nn::Linear<float>(4 * 26 * 26, 10));
+  check_steps(recomputing, teacher);
   // The counter does count.
   counting = true;
   void* volatile p = std::malloc(10);

@@ -97,15 +97,13 @@ class LambdaNode final : public TypedNode<T> {
     Tensor<T> dy = std::move(this->grad_);
     this->grad_ = {};
     constexpr int few = 8;
-    GradientSlot<In> small[few];
-    std::unique_ptr<GradientSlot<In>[]> large;
-    Tensor<In> twice[few];
     const int n = inputs_.size();
-    GradientSlot<In>* slots = small;
-    if (n > few) large = std::make_unique<GradientSlot<In>[]>(static_cast<std::size_t>(n)), slots = large.get();
-    std::unique_ptr<Tensor<In>[]> twice_large;
-    Tensor<In>* extra = twice;
-    if (n > few) twice_large = std::make_unique<Tensor<In>[]>(static_cast<std::size_t>(n)), extra = twice_large.get();
+    GradientSlot<In> few_slots[few];
+    Tensor<In> few_extra[few];
+    PoolArray<GradientSlot<In>> many_slots(n > few ? n : 0);
+    PoolArray<Tensor<In>> many_extra(n > few ? n : 0);
+    GradientSlot<In>* const slots = n > few ? &many_slots[0] : few_slots;
+    Tensor<In>* const extra = n > few ? &many_extra[0] : few_extra;
     for (int i = 0; i < n; ++i) {
       auto* const node = static_cast<TypedNode<In>*>(inputs_[i].get());
       if (!node) continue;

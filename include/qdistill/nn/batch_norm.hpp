@@ -28,14 +28,14 @@ class BatchNorm final : public Module<T> {
   }
   Tensor<T> forward(const Tensor<T>& x) override {
     count_batch(x);
-    return batch_norm(x, *running_mean, *running_var, now(weight), now(bias), this->training(), options_.momentum,
-                      options_.eps);
+    return batch_norm(x, statistics(running_mean), statistics(running_var), now(weight), now(bias), this->training(),
+                      options_.momentum, options_.eps);
   }
   /// relu(forward(x)), in one pass.
-  Tensor<T> forward_relu(const Tensor<T>& x) {
+  Tensor<T> forward_relu(const Tensor<T>& x) override {
     count_batch(x);
-    return batch_norm_relu(x, *running_mean, *running_var, now(weight), now(bias), this->training(), options_.momentum,
-                           options_.eps);
+    return batch_norm_relu(x, statistics(running_mean), statistics(running_var), now(weight), now(bias),
+                           this->training(), options_.momentum, options_.eps);
   }
   const char* type() const noexcept override { return Images ? "BatchNorm2d" : "BatchNorm1d"; }
   int describe(Network& network, int input, const std::string& prefix) const override {
@@ -53,9 +53,14 @@ class BatchNorm final : public Module<T> {
   void count_batch(const Tensor<T>& x) {
     check<ShapeError>(Images ? x.rank() == 4 : x.rank() == 2 || x.rank() == 3, type(), "got shape ", x.shape(),
                       Images ? ", expected [N, C, H, W]" : ", expected [N, C] or [N, C, L]");
-    if (!this->training()) return;
+    if (!moves()) return;
     ++*batches->data();
     batches->mark_changed();
+  }
+  /// A batch moves the statistics, once.
+  bool moves() const { return this->training() && !recomputing(); }
+  Tensor<T> statistics(const std::shared_ptr<Tensor<T>>& running) const {
+    return this->training() && !moves() ? Tensor<T>{} : *running;
   }
   Tensor<T> now(const ParameterPtr<T>& p) const { return p ? p->effective(this->phase()) : Tensor<T>{}; }
   BatchNormOptions options_;

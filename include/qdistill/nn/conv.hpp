@@ -36,7 +36,7 @@ class Conv2d final : public Module<T> {
     return conv2d(this->observed(x), weight->effective(this->phase()), bias_now(), options_);
   }
   /// relu(forward(x)) with the ReLU in the convolution's epilogue.
-  Tensor<T> forward_relu(const Tensor<T>& x) {
+  Tensor<T> forward_relu(const Tensor<T>& x) override {
     return conv2d_relu(this->observed(x), weight->effective(this->phase()), bias_now(), options_);
   }
   const char* type() const noexcept override { return "Conv2d"; }

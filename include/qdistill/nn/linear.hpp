@@ -33,7 +33,7 @@ class Linear final : public Module<T> {
     return linear(this->observed(x), weight->effective(this->phase()), bias_now());
   }
   /// relu(forward(x)) with the ReLU in the product's epilogue.
-  Tensor<T> forward_relu(const Tensor<T>& x) {
+  Tensor<T> forward_relu(const Tensor<T>& x) override {
     return linear_relu(this->observed(x), weight->effective(this->phase()), bias_now());
   }
   const char* type() const noexcept override { return "Linear"; }

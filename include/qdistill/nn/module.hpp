@@ -17,8 +17,14 @@
 
 #include "qdistill/encoding/network.hpp"
 #include "qdistill/nn/parameter.hpp"
+#include "qdistill/ops/activation.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::nn {
+
+/// "layer1" and "conv" give "layer1.conv"; an empty name leaves the other as it is.
+inline std::string joined(const std::string& parent, const std::string& child) {
+  return parent.empty() || child.empty() ? parent + child : parent + '.' + child;
+}
 
 template <class T>
 struct NamedParameter {
@@ -44,6 +50,8 @@ class Module {
 
   virtual Tensor<T> forward(const Tensor<T>& x) = 0;
   Tensor<T> operator()(const Tensor<T>& x) { return forward(x); }
+  /// relu(forward(x)), the same bits; layers override it that have the ReLU in their own pass.
+  virtual Tensor<T> forward_relu(const Tensor<T>& x) { return relu(forward(x)); }
 
   /// The class's name, for summaries and errors.
   virtual const char* type() const noexcept = 0;
@@ -65,7 +73,7 @@ class Module {
   Phase phase() const noexcept { return training_ ? Phase::train : Phase::eval; }
 
   /// Calls `observer` with each input that this module's weights meet, before they do; null: no longer. Convolutions
-  /// and linear layers report theirs, however they are called.
+  /// and linear layers report theirs, however they are called; not again when they recompute (nn/checkpoint.hpp).
   void observe(std::function<void(const Tensor<T>&)> observer) { observer_ = std::move(observer); }
 
   /// All parameters in registration order, depth first, as PyTorch names them. One that several modules share comes
@@ -122,7 +130,8 @@ class Module {
   }
 
  protected:
-  /// Registers a child and returns it. The child lives on the heap, so the reference stays good when this moves.
+  /// Registers a child and returns it. The child lives on the heap, so the reference stays good when this moves. A
+  /// child without a name passes its parameters and buffers off as its parent's.
   template <class M>
   M& add(std::string name, M module) {
     auto child = std::make_shared<M>(std::move(module));
@@ -154,26 +163,26 @@ class Module {
   }
   /// x, shown to the observer.
   const Tensor<T>& observed(const Tensor<T>& x) const {
-    if (observer_) observer_(x);
+    if (observer_ && !recomputing()) observer_(x);
     return x;
   }
 
  private:
-  void collect_parameters(const std::string& prefix, std::vector<NamedParameter<T>>& out) const {
+  void collect_parameters(const std::string& name, std::vector<NamedParameter<T>>& out) const {
     for (const auto& p : parameters_) {
       bool seen = false;
       for (const auto& o : out) seen = seen || o.parameter == p.parameter;
-      if (!seen) out.push_back({prefix + p.name, p.parameter});
+      if (!seen) out.push_back({joined(name, p.name), p.parameter});
     }
-    for (const Child& c : children_) c.module->collect_parameters(prefix + c.name + '.', out);
+    for (const Child& c : children_) c.module->collect_parameters(joined(name, c.name), out);
   }
-  void collect_buffers(const std::string& prefix, std::vector<NamedBuffer<T>>& out) const {
+  void collect_buffers(const std::string& name, std::vector<NamedBuffer<T>>& out) const {
     for (const auto& b : buffers_) {
       bool seen = false;
       for (const auto& o : out) seen = seen || (b.values && o.values == b.values) || (b.count && o.count == b.count);
-      if (!seen) out.push_back({prefix + b.name, b.values, b.count});
+      if (!seen) out.push_back({joined(name, b.name), b.values, b.count});
     }
-    for (const Child& c : children_) c.module->collect_buffers(prefix + c.name + '.', out);
+    for (const Child& c : children_) c.module->collect_buffers(joined(name, c.name), out);
   }
   std::vector<NamedParameter<T>> parameters_;
   std::vector<NamedBuffer<T>> buffers_;

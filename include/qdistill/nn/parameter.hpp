@@ -2,7 +2,7 @@
 #pragma once
 
 #include "qdistill/autograd/grad_mode.hpp"
-#include "qdistill/nn/parametrization.hpp"
+#include "qdistill/nn/recompute.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::nn {
 
@@ -21,6 +21,7 @@ class Parameter {
   /// weight, computed once per step: again only when a stored tensor changed, the phase or the grad mode differ, or a
   /// backward sweep has freed the graph that it was part of.
   Tensor<T> effective(Phase phase) {
+    if (auto* const source = detail::weight_source<T>()) return source->weight(*this, phase);
     if (frozen_ && grad_enabled()) {
       const NoGrad no_grad;
       return effective(phase);

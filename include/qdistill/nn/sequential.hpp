@@ -3,7 +3,7 @@
 ///   nn::Sequential<float> net(nn::Linear<float>(784, 128), nn::ReLU<float>(), nn::Linear<float>(128, 10));
 #pragma once
 
-#include "qdistill/nn/module.hpp"
+#include "qdistill/nn/activation.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::nn {
 
@@ -24,9 +24,15 @@ class Sequential final : public Module<T> {
   }
   Index size() const noexcept { return static_cast<Index>(this->children().size()); }
 
+  /// A ReLU is computed by the module in front of it, in its own pass where it can.
   Tensor<T> forward(const Tensor<T>& x) override {
+    const auto& layers = this->children();
     Tensor<T> y = x;
-    for (const auto& child : this->children()) y = child.module->forward(y);
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const bool with_relu = i + 1 < layers.size() && dynamic_cast<const ReLU<T>*>(layers[i + 1].module.get());
+      y = with_relu ? layers[i].module->forward_relu(y) : layers[i].module->forward(y);
+      if (with_relu) ++i;
+    }
     return y;
   }
   const char* type() const noexcept override { return "Sequential"; }

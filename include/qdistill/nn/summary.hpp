@@ -19,8 +19,7 @@ void summarize(const Module<T>& module, const std::string& name, std::vector<std
   if (!name.empty() || count > 0)
     rows.push_back({name.empty() ? "(model)" : name, module.type(), shapes, count ? text(count) : "",
                     count ? text(count * static_cast<Index>(sizeof(T))) : "", how});
-  for (const auto& child : module.children())
-    summarize(*child.module, name.empty() ? child.name : name + '.' + child.name, rows);
+  for (const auto& child : module.children()) summarize(*child.module, joined(name, child.name), rows);
 }
 
 }  // namespace detail

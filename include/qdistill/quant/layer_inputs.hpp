@@ -177,8 +177,7 @@ inline void collect_layers(nn::Module<float>& module, const std::string& name, s
     out.push_back({name, c, c->weight, InputRows(*c), true});
   else if (auto* const l = dynamic_cast<nn::Linear<float>*>(&module))
     out.push_back({name, l, l->weight, InputRows(*l), false});
-  for (const auto& child : module.children())
-    collect_layers(*child.module, name.empty() ? child.name : name + '.' + child.name, out);
+  for (const auto& child : module.children()) collect_layers(*child.module, nn::joined(name, child.name), out);
 }
 
 }  // namespace detail
