@@ -1,5 +1,5 @@
 # Installs the headers, the CMake package and the pkg-config file. Nothing of it depends on the architecture: the
-# package's component "compiled" is built by the consumer from the installed source.
+# package's components "compiled" and "images" are built by the consumer from the installed source.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -7,7 +7,8 @@ set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/qdistill")
 install(DIRECTORY include/qdistill DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/qdistill")
 install(FILES src/compiled.cpp DESTINATION "${package_dir}" RENAME qdistillCompiled.cpp)
-install(FILES cmake/qdistillCompiled.cmake DESTINATION "${package_dir}")
+install(FILES src/images.cpp DESTINATION "${package_dir}" RENAME qdistillImages.cpp)
+install(FILES cmake/qdistillCompiled.cmake cmake/qdistillImages.cmake DESTINATION "${package_dir}")
 
 install(TARGETS qdistill EXPORT qdistillTargets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT qdistillTargets NAMESPACE qdistill:: DESTINATION "${package_dir}")

@@ -13,6 +13,7 @@ needs=(
   "libcli11-dev file:include/CLI/CLI.hpp"
   "libeigen3-dev file:include/eigen3/Eigen/Core"
   "libbenchmark-dev file:include/benchmark/benchmark.h"
+  "libstb-dev file:include/stb/stb_image.h"
 )
 if [[ ${1:-} == --ci ]]; then
   needs+=(

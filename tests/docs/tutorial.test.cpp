@@ -3,7 +3,13 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "data/image_samples.hpp"
+#include "data/temp_dir.hpp"
 #include "qdistill/qdistill.hpp"
+
+#if !defined(QDISTILL_TEST_IMAGES)
+#define QDISTILL_TEST_IMAGES 0
+#endif
 
 using namespace qdistill;
 
@@ -173,6 +179,30 @@ TEST_CASE("tutorial: a dataset of one's own", "[docs]") {
   CHECK(result.best_accuracy == 1);
 }
 
+#if QDISTILL_TEST_IMAGES
+TEST_CASE("tutorial: images in folders", "[docs]") {
+  const test::TempDir dir;
+  for (const char* folder : {"train", "train/cat", "train/dog", "val", "val/cat", "val/dog"})
+    dir.make_directory(folder);
+  for (const char* file : {"train/cat/1.png", "train/dog/2.png", "val/cat/3.png", "val/dog/4.png"})
+    dir.write(file, test::pattern_png(40, 30));
+  const std::string photos = dir.path();
+  // [snippet image folder]
+  const data::ImageFolder train(photos + "/train", {.fit = data::RandomResizedCrop{}});
+  const data::ImageFolder val(photos + "/val");  // short side to 256, then the central 224 x 224
+  data::DataLoader batches(train, {.batch_size = 64,
+                                   .shuffle = true,
+                                   .augment = data::imagenet_augment,  // mirrors every second image
+                                   .normalize = data::imagenet_normalize(),
+                                   .seed = 1});
+  data::DataLoader held_out(val, {.batch_size = 64, .normalize = data::imagenet_normalize()});
+  // [end]
+  CHECK(train.class_names() == std::vector<std::string>{"cat", "dog"});
+  CHECK(batches.next().images.size() == 2 * 3 * 224 * 224);
+  CHECK((batches.draws() && !held_out.draws()));
+}
+#endif
+
 TEST_CASE("tutorial: distill, quantize, pack, run, resume", "[docs]") {
   const TemporaryFile packed_file("packed.safetensors"), checkpoint_file("checkpoint.safetensors"),
       state_file("state.safetensors");
@@ -211,6 +241,17 @@ TEST_CASE("tutorial: distill, quantize, pack, run, resume", "[docs]") {
   quant::attach(student, quant::Uniform{.bits = 4}, quant::weights_only());
   distill::fit(student, {&teacher}, batches, held_out, options);
   // [end]
+
+  // [snippet diffq]
+  auto shrinking = models::polino_cnn<float>(student.spec());
+  quant::attach(shrinking, quant::DiffQ{.group_size = 8}, quant::divisible_by(8, quant::larger_than_mb(0.001)));
+  quant::attach(shrinking, quant::Half{}, quant::not_quantized());  // the small tensors as float16
+  distill::Options priced = options;
+  priced.penalty_weight = 1;     // loss + 1 x MB
+  priced.fit.keep_best = false;  // it shrinks while it trains: its last epoch is wanted
+  distill::fit(shrinking, {&teacher}, batches, held_out, priced);
+  // [end]
+  CHECK(shrinking.parameters("bits").size() >= 1);
 
   // [snippet pack]
   const Ledger bytes = quant::save_packed(student, packed_path, {3, 32, 32}, {{"trained on", "240 digits"}});

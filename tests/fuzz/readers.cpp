@@ -1,4 +1,4 @@
-/// Feeds mutated files to the readers of safetensors, packed models and CIFAR. A reader may return or throw
+/// Feeds mutated files to the readers of safetensors, packed models, CIFAR and images. A reader may return or throw
 /// qdistill::Error; anything else is a failure: a crash, another exception, memory that is not given back, or more
 /// memory than a constant times the size of the input (so no reader reserves what a file merely claims).
 ///
@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "../data/image_samples.hpp"
 #include "../formats/formats_model.hpp"
 #include "../formats/formats_model_v2.hpp"
 #include "counted_memory.hpp"
@@ -23,18 +24,25 @@
 #if !defined(QDISTILL_LIBFUZZER)
 #define QDISTILL_LIBFUZZER 0
 #endif
+#if !defined(QDISTILL_TEST_IMAGES)
+#define QDISTILL_TEST_IMAGES 0
+#endif
 
 namespace {
 
 using namespace qdistill;
 using fuzz::Bytes;
 
-constexpr int reader_count = 4;
-const char* const reader_names[reader_count] = {"safetensors", "packed", "cifar10", "cifar100"};
+constexpr int reader_count = 5;
+const char* const reader_names[reader_count] = {"safetensors", "packed", "cifar10", "cifar100", "image"};
 
 /// The most that a reader may hold for an input of n bytes. The widest is parsed JSON, an array object for "[],"; a
 /// code of one bit becomes 16.
 std::size_t allowance(std::size_t n) { return 60 * n + 20'000; }
+
+/// An image may hold more pixels than its file has bytes: here up to 4096, in blocks of up to 32 x 32.
+constexpr data::ImageLimits image_limits{.file_bytes = 1 << 20, .pixels = 4096};
+[[maybe_unused]] constexpr std::size_t image_allowance = 32 * 32 * 4096 + (1 << 16);
 
 /// What one input did.
 struct Outcome {
@@ -66,8 +74,15 @@ void use(const data::ImageSet& set) {
   for (const auto label : set.labels) check(label >= 0 && label < set.class_count, "fuzz", "got label ", label);
 }
 
+void use(const data::ImageHeader& h) { check(h.height * h.width <= 4096, "fuzz", "got ", h.height, " x ", h.width); }
+[[maybe_unused]] void use(const data::RgbImage& image) {
+  use(data::ImageHeader{image.height, image.width});
+  const auto n = static_cast<std::size_t>(3 * image.height * image.width);
+  check(n > 0 && image.pixels.size() == n, "fuzz", "got ", image.pixels.size());
+}
+
 template <class Read>
-Outcome observe(std::size_t size, Read&& read) {
+Outcome observe(std::size_t size, Read&& read, std::size_t more = 0) {
   Outcome outcome;
   const std::size_t before = counted_memory.live;
   counted_memory.peak = before;
@@ -88,7 +103,7 @@ Outcome observe(std::size_t size, Read&& read) {
   } catch (const std::exception&) {
     outcome.failure = "an exception that is no qdistill::Error";
   }
-  if (outcome.peak > allowance(size)) outcome.failure = "memory beyond the allowance";
+  if (outcome.peak > allowance(size) + more) outcome.failure = "memory beyond the allowance";
   if (counted_memory.live != before) outcome.failure = "memory that was not given back";
   return outcome;
 }
@@ -102,8 +117,15 @@ Outcome feed(int reader, const Bytes& input) {
       return observe(input.size(), [&] { return io::unpack(io::parse_safetensors(input, "input")); });
     case 2:
       return observe(input.size(), [&] { return data::parse_cifar10(bytes, "input"); });
-    default:
+    case 3:
       return observe(input.size(), [&] { return data::parse_cifar100(bytes, "input"); });
+    default:
+#if QDISTILL_TEST_IMAGES
+      return observe(
+          input.size(), [&] { return data::decode_image(bytes, "input", image_limits); }, image_allowance);
+#else
+      return observe(input.size(), [&] { return data::check_image(bytes, "input", image_limits); });
+#endif
   }
 }
 
@@ -147,6 +169,10 @@ std::vector<std::vector<Bytes>> valid_files() {
       for (std::size_t p = 0; p < 3072; ++p) records.push_back(static_cast<std::byte>(p * (k + 1)));
     }
     files[static_cast<std::size_t>(1 + label_bytes)] = {std::move(records)};
+  }
+  for (const auto& image : {test::baseline_jpeg(), test::progressive_jpeg(), test::pattern_png(9, 14)}) {
+    const auto bytes = std::as_bytes(std::span(image));
+    files[4].emplace_back(bytes.begin(), bytes.end());
   }
   return files;
 }

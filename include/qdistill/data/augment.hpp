@@ -22,6 +22,9 @@ inline constexpr Augment cifar_augment{4, true};
 /// Pad by 2 and crop. Digits are not mirrored.
 inline constexpr Augment digits_augment{2, false};
 
+/// Flip: beside RandomResizedCrop (image_resize.hpp), ImageNet's usual setting.
+inline constexpr Augment imagenet_augment{0, true};
+
 /// y = (x - mean) / std per channel, x = byte / 255 or the float as it is. One value stands for all channels.
 struct Normalize {
   std::vector<float> mean{0.5f};
@@ -36,6 +39,9 @@ inline Normalize cifar10_normalize() { return {{0.4914f, 0.4822f, 0.4465f}, {0.2
 inline Normalize cifar100_normalize() { return {{0.5071f, 0.4867f, 0.4408f}, {0.2675f, 0.2565f, 0.2761f}}; }
 /// MNIST's usual constants.
 inline Normalize mnist_normalize() { return {{0.1307f}, {0.3081f}}; }
+
+/// ImageNet's constants, as torchvision's networks expect them.
+inline Normalize imagenet_normalize() { return {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}; }
 
 /// What was drawn for one image: output (y, x) is input (y + dy, x + dx), or with flip input (y + dy, W - 1 - x + dx);
 /// raw 0 outside.

@@ -15,6 +15,13 @@
 ///
 /// Bytes (std::span<const std::uint8_t>) stand for value / 255; floats are taken as they are. `image` and `label` are
 /// called on the loader's thread, so they must not change shared state; what they throw reaches the loader's caller.
+///
+/// A dataset that makes its images when they are asked for (image_folder.hpp decodes files) has, in place of image(i),
+///
+///     data::ImagePixels image(Index i, const data::DrawKey& key, std::vector<std::uint8_t>& buffer) const;
+///
+/// which fills the caller's buffer and points into it. The loader calls it on several threads at once. One that draws
+/// at random draws as a function of (key, i) alone, and has `bool draws() const`, true.
 #pragma once
 
 #include <algorithm>
@@ -54,23 +61,39 @@ struct ImagePixels {
   const float* floats = nullptr;
 };
 
+/// What random choices are keyed by beside the image's index.
+struct DrawKey {
+  std::uint64_t seed = 0;
+  Index epoch = 0;
+};
+
 namespace detail {
 
 template <class Pixels>
 concept ImageOf = std::convertible_to<Pixels, std::span<const std::uint8_t>> ||
     std::convertible_to<Pixels, std::span<const float>> || std::same_as<Pixels, ImagePixels>;
 
+/// A dataset whose pixels lie in memory.
+template <class D>
+concept StoresImages = requires(const D& d, Index i) {
+  { d.image(i) } -> ImageOf;
+};
+/// A dataset that makes its images, or wraps one that may.
+template <class D>
+concept MakesImages = requires(const D& d, Index i, const DrawKey& key, std::vector<std::uint8_t>& buffer) {
+  { d.image(i, key, buffer) } -> std::same_as<ImagePixels>;
+};
+
 }  // namespace detail
 
-/// What a loader needs of a dataset; see the head of this file. image(i): C * H * W values, plane by plane, as a span
-/// of bytes or floats (or, from a dataset that wraps another, as the ImagePixels that DatasetRef gave it).
+/// What a loader needs of a dataset; see the head of this file. image: C * H * W values, plane by plane, as a span of
+/// bytes or floats (or as the ImagePixels that DatasetRef gave a dataset that wraps another).
 template <class D>
-concept ImageDataset = requires(const D& d, Index i) {
+concept ImageDataset = (detail::StoresImages<D> || detail::MakesImages<D>)&&requires(const D& d, Index i) {
   { d.size() } -> std::convertible_to<Index>;
   { d.shape() } -> std::convertible_to<ImageShape>;
   { d.classes() } -> std::convertible_to<Index>;
   { d.label(i) } -> std::convertible_to<Index>;
-  { d.image(i) } -> detail::ImageOf;
 };
 
 namespace detail {
@@ -127,7 +150,11 @@ class DatasetRef {
         size_(static_cast<Index>(dataset.size())),
         shape_(dataset.shape()),
         classes_(static_cast<Index>(dataset.classes())),
-        image_(+[](const void* p, Index i, Index numel) { return pixels_of(*static_cast<const D*>(p), i, numel); }),
+        makes_(makes(dataset)),
+        draws_(draws(dataset)),
+        image_(+[](const void* p, Index i, Index numel, const DrawKey& key, std::vector<std::uint8_t>& buffer) {
+          return pixels_of(*static_cast<const D*>(p), i, numel, key, buffer);
+        }),
         label_(+[](const void* p, Index i) { return static_cast<Index>(static_cast<const D*>(p)->label(i)); }) {
     check(size_ >= 0, "dataset", "got a size of ", size_, ", expected 0 or more");
     detail::check_shape("dataset", shape_);
@@ -138,10 +165,21 @@ class DatasetRef {
   const ImageShape& shape() const noexcept { return shape_; }
   Index classes() const noexcept { return classes_; }
 
-  /// Pixels of image i, 0 <= i < size().
-  ImagePixels image(Index i) const {
+  /// True if images are made when they are asked for, at a price worth several threads.
+  bool makes_images() const noexcept { return makes_; }
+  /// True if images depend on the key.
+  bool draws() const noexcept { return draws_; }
+
+  /// Pixels of image i, 0 <= i < size(), in the dataset's memory, or made in `buffer`.
+  ImagePixels image(Index i, const DrawKey& key, std::vector<std::uint8_t>& buffer) const {
     check_index(i);
-    return image_(object_, i, shape_.numel());
+    return image_(object_, i, shape_.numel(), key, buffer);
+  }
+  /// The same for datasets that lie in memory. Throws ValueError for others.
+  ImagePixels image(Index i) const {
+    check(!makes_, "dataset", "image ", i, " is made when asked for, expected a key and a buffer to make it in");
+    std::vector<std::uint8_t> none;
+    return image(i, {}, none);
   }
   /// Label of image i, 0 <= i < size().
   Index label(Index i) const {
@@ -156,8 +194,21 @@ class DatasetRef {
     check(i >= 0 && i < size_, "dataset", "got image ", i, ", expected 0 to ", size_ - 1);
   }
   template <class D>
-  static ImagePixels pixels_of(const D& d, Index i, Index numel) {
-    if constexpr (std::same_as<decltype(d.image(i)), ImagePixels>) {
+  static bool makes(const D& d) {
+    if constexpr (requires { d.makes_images(); }) return d.makes_images();
+    return detail::MakesImages<D>;
+  }
+  template <class D>
+  static bool draws(const D& d) {
+    if constexpr (requires { d.draws(); }) return d.draws();
+    return false;
+  }
+  template <class D>
+  static ImagePixels pixels_of(const D& d, Index i, Index numel, const DrawKey& key,
+                               std::vector<std::uint8_t>& buffer) {
+    if constexpr (detail::MakesImages<D>) {
+      return d.image(i, key, buffer);
+    } else if constexpr (std::same_as<decltype(d.image(i)), ImagePixels>) {
       return d.image(i);
     } else if constexpr (std::convertible_to<decltype(d.image(i)), std::span<const std::uint8_t>>) {
       const std::span<const std::uint8_t> s = d.image(i);
@@ -178,7 +229,8 @@ class DatasetRef {
   Index size_;
   ImageShape shape_;
   Index classes_;
-  ImagePixels (*image_)(const void*, Index, Index);
+  bool makes_, draws_;
+  ImagePixels (*image_)(const void*, Index, Index, const DrawKey&, std::vector<std::uint8_t>&);
   Index (*label_)(const void*, Index);
 };
 
@@ -187,14 +239,15 @@ template <class D>
 concept OwningDataset = ImageDataset<D> && !std::same_as<D, DatasetRef>;
 
 /// A hash of shape, classes, labels and pixels in order, for manifests: equal data, equal checksum, on any machine of
-/// the same byte order.
+/// the same byte order. Images that are drawn are those of seed 0, epoch 0.
 inline std::uint64_t checksum(const DatasetRef& dataset) {
   const ImageShape s = dataset.shape();
   const Index head[] = {dataset.size(), s.channels, s.height, s.width, dataset.classes()};
   std::uint64_t h = detail::hash_bytes(0, head, sizeof head);
+  std::vector<std::uint8_t> buffer;
   for (Index i = 0; i < dataset.size(); ++i) {
     const Index y = dataset.label(i);
-    const ImagePixels p = dataset.image(i);
+    const ImagePixels p = dataset.image(i, {}, buffer);
     const auto n = static_cast<std::size_t>(s.numel());
     h = detail::hash_bytes(h, &y, sizeof y);
     h = p.bytes ? detail::hash_bytes(h, p.bytes, n) : detail::hash_bytes(h, p.floats, n * sizeof(float));
@@ -290,6 +343,11 @@ class Subset {
   ImageShape shape() const noexcept { return dataset_.shape(); }
   Index classes() const noexcept { return dataset_.classes(); }
   ImagePixels image(Index i) const { return dataset_.image(source(i)); }
+  ImagePixels image(Index i, const DrawKey& key, std::vector<std::uint8_t>& buffer) const {
+    return dataset_.image(source(i), key, buffer);
+  }
+  bool makes_images() const noexcept { return dataset_.makes_images(); }
+  bool draws() const noexcept { return dataset_.draws(); }
   Index label(Index i) const { return dataset_.label(source(i)); }
   /// Positions of the chosen images in the underlying dataset.
   std::span<const Index> indices() const noexcept { return indices_; }

@@ -6,8 +6,9 @@
 ///
 /// What a batch holds is a function of (dataset, options, epoch, number) alone. The loader is a cursor: `position()` is
 /// the next batch it will hand out, and `seek(position)` continues there with the same bits, so a checkpoint stores two
-/// integers. After the first batches nothing is allocated. An exception in the loader's thread is thrown from `next()`,
-/// at the batch where it happened.
+/// integers. After the first batches nothing is allocated, unless the dataset makes its images: these are made on
+/// several threads, a batch at a time. An exception in the loader's thread is thrown from `next()`, at the batch where
+/// it happened.
 #pragma once
 
 #include <condition_variable>
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <thread>
 
+#include "qdistill/core/parallel.hpp"
 #include "qdistill/data/augment.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::data {
@@ -97,6 +99,10 @@ class DataLoader {
   const DatasetRef& dataset() const noexcept { return dataset_; }
   const LoaderOptions& options() const noexcept { return options_; }
   Index batches_per_epoch() const noexcept { return batches_; }
+  /// True if an image is not the same in every epoch: the loader augments, or the dataset draws.
+  bool draws() const noexcept {
+    return options_.augment.padding > 0 || options_.augment.horizontal_flip || dataset_.draws();
+  }
   /// Images that an epoch hands out.
   Index images_per_epoch() const noexcept {
     return options_.drop_last ? batches_ * options_.batch_size : dataset_.size();
@@ -176,13 +182,18 @@ class DataLoader {
     }
     const Index size = n - first < options_.batch_size ? n - first : options_.batch_size;
     const Index numel = dataset_.shape().numel();
-    for (Index k = 0; k < size; ++k) {
-      const Index i = order_[static_cast<std::size_t>(first + k)];
-      slot.indices[static_cast<std::size_t>(k)] = i;
-      slot.labels[static_cast<std::size_t>(k)] = dataset_.label(i);
-      transform_(dataset_.image(i), draw_crop(options_.augment, augment_seed_, p.epoch, i),
-                 slot.images.data() + k * numel);
-    }
+    const auto fill = [&](Index begin, Index end) {
+      std::vector<std::uint8_t> buffer;
+      for (Index k = begin; k < end; ++k) {
+        const Index i = order_[static_cast<std::size_t>(first + k)];
+        slot.indices[static_cast<std::size_t>(k)] = i;
+        slot.labels[static_cast<std::size_t>(k)] = dataset_.label(i);
+        transform_(dataset_.image(i, {image_seed_, p.epoch}, buffer),
+                   draw_crop(options_.augment, augment_seed_, p.epoch, i), slot.images.data() + k * numel);
+      }
+    };
+    if (dataset_.makes_images()) parallel_for(size, 1, fill);
+    else fill(0, size);
     const auto rows = static_cast<std::size_t>(size);
     slot.batch.images = {slot.images.data(), rows * static_cast<std::size_t>(numel)};
     slot.batch.labels = {slot.labels.data(), rows};
@@ -251,6 +262,7 @@ class DataLoader {
   ImageTransform transform_;
   std::uint64_t shuffle_seed_ = detail::derive_seed(options_.seed, 2);
   std::uint64_t augment_seed_ = detail::derive_seed(options_.seed, 3);
+  std::uint64_t image_seed_ = detail::derive_seed(options_.seed, 6);
   Index batches_ = 0;
   LoaderPosition position_;  // the caller's
 

@@ -28,8 +28,7 @@ class Teacher {
 
   /// Keeps the logits of every sample of `loader`'s dataset. Throws ValueError if the loader augments.
   void use_cache(const data::DataLoader& loader) {
-    const data::Augment& a = loader.options().augment;
-    check(a.padding == 0 && !a.horizontal_flip, "Teacher",
+    check(!loader.draws(), "Teacher",
           "a cache of logits needs images that do not change, and this loader augments them at random. HINT: turn the "
           "augmentation or the cache off");
     known_.assign(static_cast<std::size_t>(loader.dataset().size()), 0);

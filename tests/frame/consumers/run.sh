@@ -20,7 +20,10 @@ build() { # NAME OPTIONS...
     return 1
   fi
   "$work/$name/app"
-  if [[ -x $work/$name/app_compiled ]]; then "$work/$name/app_compiled"; fi
+  local program
+  for program in app_compiled app_images; do
+    if [[ -x $work/$name/$program ]]; then "$work/$name/$program"; fi
+  done
   echo "consumer $name: passed"
 }
 
