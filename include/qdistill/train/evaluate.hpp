@@ -32,21 +32,25 @@ inline Index count_correct(const Tensor<float>& logits, std::span<const Index> l
   return correct;
 }
 
-/// Runs `model(images) -> logits` over one epoch of `loader`, from its first batch. Loss: cross entropy.
+/// Adds the images of one batch to `t`: `model(images) -> logits`, without a graph. Loss: cross entropy.
+template <class Model>
+void tally_batch(Tally& t, Model&& model, const data::Batch& batch) {
+  const NoGrad no_grad;
+  const data::TensorBatch tensors = data::to_tensors(batch);
+  const Tensor<float> logits = model(tensors.images);
+  check<ShapeError>(logits.rank() == 2 && logits.shape()[0] == batch.size, "evaluate", "got logits of shape ",
+                    logits.shape(), ", expected [", batch.size, ", classes]");
+  t.images += batch.size;
+  t.correct += count_correct(logits, batch.labels);
+  t.loss_sum += static_cast<double>(cross_entropy(logits, tensors.labels, {.reduction = Reduction::sum}).item());
+}
+
+/// Runs the model over one epoch of `loader`, from its first batch.
 template <class Model>
 Tally tally(Model&& model, data::DataLoader& loader) {
-  const NoGrad no_grad;
   Tally t;
   loader.seek({0, 0});
-  for (const data::Batch& batch : loader) {
-    const data::TensorBatch tensors = data::to_tensors(batch);
-    const Tensor<float> logits = model(tensors.images);
-    check<ShapeError>(logits.rank() == 2 && logits.shape()[0] == batch.size, "evaluate", "got logits of shape ",
-                      logits.shape(), ", expected [", batch.size, ", classes]");
-    t.images += batch.size;
-    t.correct += count_correct(logits, batch.labels);
-    t.loss_sum += static_cast<double>(cross_entropy(logits, tensors.labels, {.reduction = Reduction::sum}).item());
-  }
+  for (const data::Batch& batch : loader) tally_batch(t, model, batch);
   return t;
 }
 

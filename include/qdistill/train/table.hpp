@@ -46,8 +46,8 @@ struct Column {
   std::string heading() const { return unit.empty() ? name : name + " (" + unit + ")"; }
 };
 
-/// Columns and rows. Columns whose filled cells are all numbers (or a dash) are aligned right. A real number that is
-/// not finite is printed as a dash and is empty in CSV.
+/// Columns and rows. Columns whose filled cells are all numbers (or a dash, or "inf") are aligned right. A real number
+/// that is not finite is printed as a dash and is empty in CSV.
 class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {
@@ -89,8 +89,9 @@ class Table {
     bool any = false;
     for (const auto& row : rows_) {
       const Cell& c = row[column];
-      const bool dash = c.string.empty() || c.string == "-" || c.string == "–" || c.string == "—";
-      if (c.kind == Cell::Kind::text && !dash) return false;
+      const bool number = c.string.empty() || c.string == "-" || c.string == "–" || c.string == "—" ||
+                          c.string == "inf" || c.string == "-inf";
+      if (c.kind == Cell::Kind::text && !number) return false;
       any = any || row[column].is_number();
     }
     return any;
