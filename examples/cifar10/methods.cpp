@@ -116,6 +116,7 @@ std::vector<Method> make_methods() {
                  .fewest_bits = 1,
                  .most_bits = 8,
                  .needs_trained = true,
+                 .chooses_bits = true,
                  .rate = 0.01,
                  .train = [](C& c) { return points(c, quant::Redistribution::authors); }});
   all.push_back({.name = "dq-equal",
@@ -124,11 +125,13 @@ std::vector<Method> make_methods() {
                  .fewest_bits = 1,
                  .most_bits = 8,
                  .needs_trained = true,
+                 .chooses_bits = true,
                  .rate = 0.01,
                  .train = [](C& c) { return points(c, quant::Redistribution::none); }});
   all.push_back({.name = "diffq",
                  .label = "DiffQ",
                  .about = "pseudo quantization noise, learnt bits for groups of 8 weights",
+                 .chooses_bits = true,
                  .train = [](C& c) {
                    c.options.penalty_weight = c.lambda;
                    c.options.fit.keep_best = false;  // the model shrinks while it trains
@@ -176,11 +179,15 @@ std::vector<Method> make_methods() {
                  .label = "PQ",
                  .about = "product quantization, small blocks",
                  .needs_trained = true,
+                 .chooses_bits = true,
+                 .keeps_weights = false,
                  .train = [](C& c) { return product(c, false); }});
   all.push_back({.name = "pq-large",
                  .label = "PQ, large blocks",
                  .about = "product quantization, large blocks",
                  .needs_trained = true,
+                 .chooses_bits = true,
+                 .keeps_weights = false,
                  .train = [](C& c) { return product(c, true); }});
   return all;
 }

@@ -29,6 +29,8 @@ struct Method {
   int fewest_bits = 0, most_bits = 0;  ///< 0: the method chooses its bits itself
   bool from_labels = false;            ///< trained without the teacher, from the student trained without it
   bool needs_trained = false;          ///< starts at the trained student even where the preset starts anew
+  bool chooses_bits = false;           ///< of each layer: its table is printed and drawn
+  bool keeps_weights = true;           ///< in full precision, beside what it stores
   double rate = 1;                     ///< of the preset's learning rate
   std::function<train::FitResult(Compression&)> train = {};  ///< nothing: the student is quantized as it is (PM)
 

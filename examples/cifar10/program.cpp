@@ -5,6 +5,7 @@
 
 #include "../common/build_info.hpp"
 #include "../common/images.hpp"
+#include "qdistill/distill/layer_report.hpp"
 #include "qdistill/encoding/paper_size.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
 #include "qdistill/quant/attach.hpp"
@@ -152,6 +153,7 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
   record_ = std::make_unique<train::RunRecord>(resume ? train::RunRecord::resume(folder, log_bytes)
                                                       : train::RunRecord::create(folder));
   std::filesystem::create_directories(folder + "/state");
+  std::filesystem::create_directories(folder + "/layers");
   teacher_file_ = teacher_folder.empty() ? state_file("teacher") : teacher_folder + "/teacher.safetensors";
   record_->write_manifest(train::manifest({.arguments = std::move(arguments),
                                            .commit = QDISTILL_EXAMPLE_COMMIT,
@@ -206,19 +208,22 @@ void Program::compressed(const Method& method, int bits, Net* teacher, Net& orig
   train::FitResult result = method.train(c);
   if (result.interrupted) throw Interrupted{};
   net->eval();
-  const Row row = evaluated(*net, {.name = name, .kind = method.label, .seconds = result.seconds});
+  Row row = evaluated(*net, {.name = name, .kind = method.label, .seconds = result.seconds});
+  describe_layers(*net, method.keeps_weights ? nullptr : &original, method.chooses_bits, row);
   train::Checkpoint done;
   done.numbers["row"] = row.json();
   training.finish(file, std::move(done), result, record_->log());
   curves_.emplace_back(name, std::move(result));
-  add(row);
+  add(std::move(row));
 }
 
 void Program::post_mortem(int bits, Net& student) {
   for (const Index bucket : {Index{256}, Index{0}}) {
     quant::attach(student, quant::Uniform{.bits = bits, .bucket_size = bucket});
     const std::string how = bucket ? text("bucket ", bucket) : std::string("no buckets");
-    add(evaluated(student, {.name = text("PM ", bits, " bits, ", how), .kind = "PM, " + how}));
+    Row row = evaluated(student, {.name = text("PM ", bits, " bits, ", how), .kind = "PM, " + how});
+    describe_layers(student, nullptr, false, row);
+    add(std::move(row));
   }
   quant::detach(student);
 }
@@ -239,6 +244,22 @@ Row Program::evaluated(Net& net, Row row) const {
   const Index teacher = rows_.empty() ? row.bytes_plain : rows_[0].bytes_plain;
   row.ratio = static_cast<double>(teacher) / static_cast<double>(row.bytes_huffman);
   return row;
+}
+
+void Program::describe_layers(Net& net, const Net* original, bool show, Row& row) const {
+  const auto reference = original ? nn::state_dict(*original) : std::vector<nn::StateEntry<float>>{};
+  const auto table = quant::layer_table<float>(net, {.select = quant::weights_only(), .reference = reference});
+  data::DataLoader loader(*validation_, {.batch_size = 200});
+  const auto costs = distill::sensitivity(
+      net, loader, {.select = quant::weights_only(), .images = 400, .reference = reference, .stop = &stop_});
+  if (costs.interrupted) throw Interrupted{};
+  const train::Table shown = distill::to_table(table, costs);
+  record_->write_text("layers/" + slug(row.name) + ".csv", shown.csv());
+  record_->write_text("layers/" + slug(row.name) + ".json", train::json_line(distill::to_json(table, costs)) + '\n');
+  if (!show) return;
+  row.layers = distill::bits_chart(table, row.name + ": bits per weight").text;
+  std::printf("\n%s\n%s\n", row.name.c_str(), shown.text().c_str());
+  std::fflush(stdout);
 }
 
 void Program::add(Row row) {
@@ -292,7 +313,10 @@ void Program::run() {
 
 void Program::write_results() {
   train::Json result = {{"settings", s_.json()}, {"rows", train::Json::array()}};
-  for (const Row& r : rows_) result["rows"].push_back(r.json());
+  for (const Row& r : rows_) {
+    result["rows"].push_back(r.json());
+    result["rows"].back().erase("layers");  // a picture, which the page has
+  }
   record_->write_result(result);
   const train::Json manifest = train::parse_json(train::detail::file_text(record_->path("manifest.json")), "manifest");
   record_->write_text("report.html", report_html(s_, rows_, curves_, manifest));

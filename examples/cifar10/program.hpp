@@ -35,7 +35,10 @@ class Program {
   /// One row: the student compressed by one method, or the row of the finished stage.
   void compressed(const Method& method, int bits, Net* teacher, Net& original);
   void post_mortem(int bits, Net& student);
+  /// Packs and measures.
   Row evaluated(Net& net, Row row) const;
+  /// The figures of its tensors, in layers/. `original`: where the network does not keep its full-precision weights.
+  void describe_layers(Net& net, const Net* original, bool show, Row& row) const;
   void add(Row row);
   void announce() const;
   void write_results();

@@ -18,7 +18,8 @@ train::Json Row::json() const {
           {"bits_per_weight", bits_per_weight},
           {"ratio", ratio},
           {"paper_mb", paper_mb},
-          {"seconds", seconds}};
+          {"seconds", seconds},
+          {"layers", layers}};
 }
 
 Row Row::from(const train::Json& json) {
@@ -27,6 +28,7 @@ Row Row::from(const train::Json& json) {
   json.at("accuracy").get_to(r.accuracy), json.at("bytes_plain").get_to(r.bytes_plain);
   json.at("bytes_huffman").get_to(r.bytes_huffman), json.at("bits_per_weight").get_to(r.bits_per_weight);
   json.at("ratio").get_to(r.ratio), json.at("paper_mb").get_to(r.paper_mb), json.at("seconds").get_to(r.seconds);
+  r.layers = json.value("layers", "");
   return r;
 }
 
@@ -76,6 +78,17 @@ std::string report_html(const Settings& s, const std::vector<Row>& rows, const C
     scatter.points.push_back(
         {.label = r.name, .x = static_cast<double>(r.bytes_huffman), .y = 100 * r.accuracy, .group = r.kind});
   report.figure(train::scatter_chart(scatter));
+
+  bool any = false;
+  for (const Row& r : rows) {
+    if (r.layers.empty()) continue;
+    if (!any) report.heading("Bits that were chosen by the method");
+    any = true;
+    report.figure({r.layers});
+  }
+
+  report.paragraph(
+      "Bits, bytes, signal to noise and sensitivity of each network's layers are in layers/, as CSV and JSON.");
 
   train::LineChart accuracy, loss;
   accuracy.title = "Validation accuracy while training", accuracy.x.label = loss.x.label = "epoch";

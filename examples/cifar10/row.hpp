@@ -21,6 +21,7 @@ struct Row {
   double ratio = 0;            ///< teacher's plain bytes / Huffman bytes
   double paper_mb = 0;         ///< by the paper's formula, with Huffman
   double seconds = 0;          ///< of training
+  std::string layers = {};     ///< SVG: bits of each tensor, where the method chose them
 
   train::Json json() const;
   static Row from(const train::Json& json);
