@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -40,9 +41,48 @@ inline void memory_counters(benchmark::State& state) {
   state.counters["peak_rss_mib"] = static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
+/// Middle of the values, the upper one of two.
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Medians over the pairs of calls that `alternate` timed.
+struct Pairs {
+  double ours = 0, other = 0;  ///< seconds of a call
+  double ratio = 0;            ///< other / ours of a pair: how many times as fast ours is
+};
+
+/// Times `ours` and `other` in turn, the order changing from pair to pair, after `warm_up` calls of each: what disturbs
+/// the machine meets both. The case's time is that of `ours`; it needs Clock::manual.
+template <class Ours, class Other>
+Pairs alternate(benchmark::State& state, int warm_up, Ours ours, Other other) {
+  const auto seconds = [](auto& f) {
+    const auto start = std::chrono::steady_clock::now();
+    f();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  for (int i = 0; i < warm_up; ++i) ours(), other();
+  std::vector<double> mine, its, ratios;
+  for (auto _ : state) {
+    const bool first = ratios.size() % 2 == 0;
+    double a = first ? seconds(ours) : 0;
+    const double b = seconds(other);
+    if (!first) a = seconds(ours);
+    state.SetIterationTime(a);
+    mine.push_back(a), its.push_back(b), ratios.push_back(b / a);
+  }
+  return {median(mine), median(its), median(ratios)};
+}
+
+/// Whose time a case reports: that of its loop, or what its body sets (`alternate`).
+enum class Clock { wall, manual };
+
 /// Registers `body(state)` as NAME/threads:1, NAME/threads:2 and, on a machine with more, for all its threads.
 template <class Body>
-void add_case(const std::string& name, Body body, benchmark::TimeUnit unit = benchmark::kMillisecond) {
+void add_case(const std::string& name, Body body, benchmark::TimeUnit unit = benchmark::kMillisecond,
+              Clock clock = Clock::wall) {
   const int all = static_cast<int>(std::thread::hardware_concurrency());
   std::vector<int> counts{1, 2};
   if (all > 2) counts.push_back(all);
@@ -52,7 +92,9 @@ void add_case(const std::string& name, Body body, benchmark::TimeUnit unit = ben
       body(state);
       release_cached_memory();
     };
-    benchmark::RegisterBenchmark((name + "/threads:" + std::to_string(threads)).c_str(), run)->Unit(unit);
+    auto* const registered =
+        benchmark::RegisterBenchmark((name + "/threads:" + std::to_string(threads)).c_str(), run)->Unit(unit);
+    if (clock == Clock::manual) registered->UseManualTime();
   }
 }
 

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Sets our benchmarks beside a PyTorch peer on the same machine and writes what was measured.
+"""Sets our benchmarks beside their peers on the same machine and writes what was measured.
 
-    benchmarks/compare.py --bench build/benchmarks/bench_step --peer PATH/torch_peer.py
+    benchmarks/compare.py --bench build/benchmarks/bench_steps --peer PATH/torch_peer.py
+    benchmarks/compare.py --bench build/benchmarks/bench_kernels --filter '^(conv|openblas)/' --onednn PATH/onednn_peer
 
 Ours are Google Benchmark programs whose cases are named `step/teacher_train/threads:2`, `gemm/1024`, ...; a counter
 images_per_second (or tokens_per_second) is compared where it is given, else the time. The peer is a program with the
 interface `--list` and `--case NAME --threads N --iters N [--tuned] --json`, whose case has our name without `step/` and
-`/threads:N`, its other slashes as underscores.
+`/threads:N`, its other slashes as underscores. Convolutions are set beside a oneDNN program with --onednn, and matrix
+products beside OpenBLAS by our own program; compare_kernels.py says how.
 
 The runs are interleaved: each round runs ours and the peer one after the other, the order changing from round to round,
 and gives one ratio; printed are the median, least and largest of the rounds' ratios. A ratio above 1 means that ours is
@@ -24,12 +26,17 @@ import statistics
 import subprocess
 import sys
 
+import compare_kernels as kernels
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BEGIN = "<!-- begin: written by benchmarks/compare.py -->"
 END = "<!-- end: written by benchmarks/compare.py -->"
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 # Only these peer units have a counter of ours; other cases are compared by time.
 COUNTERS = {"images": "images_per_second", "tokens": "tokens_per_second", "target tokens": "tokens_per_second"}
+# What else our programs count: a step's share of the machine's peak, and figures that need no peer's program.
+MORE_COUNTERS = ["share_of_peak", "gflops", "openblas_gflops", "ratio", "cost_percent"]
+PEER_JOBS = ["tuned", "plain", "direct", "winograd"]
 
 
 class Failed(Exception):
@@ -40,6 +47,7 @@ def parse_args():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bench", action="append", required=True, help="one of our benchmark programs; may be repeated")
     p.add_argument("--peer", help="the peer's program (torch_peer.py); without it only our figures are written")
+    p.add_argument("--onednn", help="the oneDNN peer's program (onednn_peer), for the cases conv/...")
     p.add_argument("--python", default="/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable,
                    help="Python that has the peer's packages (default: the system's)")
     p.add_argument("--filter", default=".", help="regular expression: which of our cases to run")
@@ -109,10 +117,12 @@ def run_ours(binary, name, args):
         if not runs:
             raise Failed(f"{name}: {os.path.basename(binary)} ran nothing")
         result = {"seconds": statistics.median(b["real_time"] * SECONDS[b["time_unit"]] for b in runs)}
-        for counter in set(COUNTERS.values()):
-            values = [b[counter] for b in runs if b.get(counter, 0) > 0]
+        for counter in set(COUNTERS.values()) | set(MORE_COUNTERS):
+            values = [b[counter] for b in runs if counter in b]
             if values:
                 result[counter] = statistics.median(values)
+        if runs[0].get("label"):
+            result["peer"] = runs[0]["label"]  # of a case that runs its peer itself
         return result, report.get("context", {})
     except (ValueError, KeyError, TypeError) as e:
         raise Failed(f"{name}: {os.path.basename(binary)} did not print Google Benchmark's JSON ({e})") from e
@@ -123,10 +133,19 @@ def run_peer(case, tuned, threads, args):
     out = run(command + (["--tuned"] if tuned else []), args.timeout)
     try:
         r = json.loads(out.strip().splitlines()[-1])
+        blas = ", ".join(r[k] for k in ("blas", "openblas_coretype") if r.get(k))
         return {"seconds": float(r["median_s"]), "rate": float(r["images_or_tokens_per_s"]), "unit": r["unit"],
-                "peer": r["peer"], "blas": r.get("blas", "")}
+                "peer": r["peer"] + (f" ({blas})" if blas else "")}
     except (ValueError, KeyError, IndexError, TypeError) as e:
         raise Failed(f"{case}: the peer did not print its JSON line ({e})") from e
+
+
+def run_onednn(name, algorithm, threads, args):
+    out = run(kernels.onednn_command(args.onednn, name, algorithm, threads), args.timeout)
+    try:
+        return kernels.onednn_result(out, name)
+    except (ValueError, KeyError, TypeError) as e:
+        raise Failed(f"{name}: the oneDNN peer did not print its JSON lines ({e})") from e
 
 
 def ratio_of(ours, peer):
@@ -142,20 +161,24 @@ def measure(args):
     rows, context, notes = [], {}, []
     for binary in args.bench:
         names = run([binary, "--benchmark_list_tests=true"], args.timeout).split()
-        rows += [{"name": n, "binary": binary, "ours": [], "tuned": [], "plain": [], "note": ""}
+        rows += [{"name": n, "binary": binary, "ours": [], **{job: [] for job in PEER_JOBS}, "note": ""}
                  for n in names if re.search(args.filter, n)]
     peer_cases = set()
     if not args.peer:
-        notes.append("No peer was given (`--peer`): the figures are ours alone.")
+        if not args.onednn:
+            notes.append("No peer was given (`--peer`): the figures are ours alone, but for OpenBLAS's.")
     else:
         try:
             peer_cases = set(run([args.python, args.peer, "--list"], args.timeout).split())
         except Failed as e:
-            notes.append(f"The peer could not be run, the figures are ours alone: {e}.")
+            notes.append(f"The peer could not be run, no figures are PyTorch's: {e}.")
     for row in rows:
         row["threads"] = threads_of(row["name"], args.threads)
         row["case"] = peer_case(row["name"])
-        if row["case"] not in peer_cases:
+        row["jobs"] = kernels.onednn_jobs(row["name"]) if args.onednn else []
+        if row["case"] in peer_cases:
+            row["jobs"] += ["tuned"] if args.tuned_only else ["tuned", "plain"]
+        elif not row["jobs"]:
             row["note"] = "no peer" if not peer_cases else "the peer has no such case"
 
     for index in range(args.rounds):
@@ -165,7 +188,7 @@ def measure(args):
             print(f"\rround {index + 1}/{args.rounds}, case {number + 1}/{len(rows)} {row['name']}\x1b[K"
                   if sys.stderr.isatty() else f"round {index + 1}/{args.rounds}: {row['name']}",
                   end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-            jobs = ["ours"] + ([] if row["note"] else ["tuned"] if args.tuned_only else ["tuned", "plain"])
+            jobs = ["ours"] + row["jobs"]
             if index % 2:
                 jobs.reverse()
             try:
@@ -173,6 +196,8 @@ def measure(args):
                     if job == "ours":
                         result, seen = run_ours(row["binary"], row["name"], args)
                         context.update(seen)
+                    elif job in ("direct", "winograd"):
+                        result = run_onednn(row["name"], job, row["threads"], args)
                     else:
                         result = run_peer(row["case"], job == "tuned", row["threads"], args)
                     row[job].append(result)
@@ -181,7 +206,7 @@ def measure(args):
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     for row in rows:
-        for job in ("tuned", "plain"):
+        for job in PEER_JOBS:
             pairs = zip(row["ours"], row[job])  # one pair a round
             row[job + "_ratio"] = [ratio_of(o, p) for o, p in pairs]
     return rows, context, notes
@@ -207,10 +232,14 @@ def spread(ratios):
     return f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
-def table_of(rows, plain):
+def table_of(rows):
+    plain, shares = (any(present(row) for row in rows) for present in
+                     (lambda row: row["plain"], lambda row: any("share_of_peak" in o for o in row["ours"])))
     head = ["case", "threads", "qdistill", "PyTorch, tuned", "ratio (median)", "ratio (range)"]
     if plain:
         head += ["PyTorch, as installed", "ratio (median)"]
+    if shares:
+        head.append("of the peak")
     lines = [head]
     for row in rows:
         unit = next((p["unit"] for p in row["tuned"] if p["unit"] in COUNTERS), "")
@@ -224,8 +253,35 @@ def table_of(rows, plain):
                  peer[0] if row["tuned"] else row["note"].split(":")[0] or "–", *spread(row["tuned_ratio"])]
         if plain:
             cells += [peer[1], spread(row["plain_ratio"])[0]]
+        if shares:
+            share = [o["share_of_peak"] for o in row["ours"] if "share_of_peak" in o]
+            cells.append(f"{statistics.median(share):.0%}" if share else "–")
         lines.append(cells)
     return lines
+
+
+def tables(rows):
+    """All of them, each with the text in front."""
+    measured = kernels.entries(rows)
+    apart = [e["row"] for e in measured] + [row for row in rows if any("cost_percent" in o for o in row["ours"])]
+    steps = [row for row in rows if all(row is not other for other in apart)]
+    out = []
+    if steps:
+        text = ""
+        if any("share_of_peak" in o for row in steps for o in row["ours"]):
+            text = ("Of the peak: the operations of the direct algorithms a second (a training step counted as three "
+                    "forward passes) over the multiply-adds that the same number of threads can do, measured in each "
+                    "run; Winograd can pass 100 %.")
+        out.append((text, table_of(steps)))
+    if kernels.conv_summary(measured):
+        out.append(("Convolutions: median of the layers' ratios, in brackets the least and the largest layer.",
+                    kernels.conv_summary(measured)))
+    if measured:
+        out.append(("\n\n".join(kernels.product_summary(measured)), kernels.table(measured, short_name, spread)))
+    if kernels.cost_table(rows, spread):
+        out.append(("What a quantizer adds to a training step of the teacher with batch normalisation (`none`: noise).",
+                    kernels.cost_table(rows, spread)))
+    return out
 
 
 def aligned(lines, markdown):
@@ -268,21 +324,21 @@ def git_commit():
 
 
 def document(rows, context, notes, args, image):
-    peers = sorted({p["peer"] + (f" ({p['blas']})" if p["blas"] else "")
-                    for row in rows for job in ("tuned", "plain") for p in row[job]})
+    peers = sorted({p["peer"] for row in rows for job in ["ours"] + PEER_JOBS for p in row[job] if "peer" in p})
     # What our program adds to the context by itself (compiler, flags, instruction set); not what names the machine.
     known = {"date", "host_name", "executable", "num_cpus", "mhz_per_cpu", "cpu_scaling_enabled", "caches", "load_avg",
              "library_build_type", "json_schema_version", "aslr_enabled", "library_version"}
     own = "; ".join(f"{k} {v}" for k, v in context.items() if k not in known and isinstance(v, (str, int, float)))
     command = ["benchmarks/compare.py"] + [f"--bench {os.path.basename(b)}" for b in args.bench]
     command += [f"--peer {os.path.basename(args.peer)}"] if args.peer else []
+    command += [f"--onednn {os.path.basename(args.onednn)}"] if args.onednn else []
     command += [f"--filter '{args.filter}'"] if args.filter != "." else []
     command += [f"--rounds {args.rounds} --iters {args.iters} --min-time {args.min_time:g}"]
     facts = [
         ("date", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
         ("machine", f"{cpu_model()}, {os.cpu_count()} processors, {system_name()}"),
         ("qdistill", "commit " + git_commit() + (f"; {own}" if own else "")),
-        ("peer", ", ".join(peers) or "none"),
+        ("peer", "; ".join(peers) or "none"),
         ("command", f"`{' '.join(command)}`"),
     ]
     if hasattr(os, "getloadavg"):
@@ -293,7 +349,8 @@ def document(rows, context, notes, args, image):
     parts.append("Ratio: how many times as fast qdistill is as the peer (above 1: faster), the median and the range of "
                  f"{args.rounds} interleaved round{'s' if args.rounds != 1 else ''}. \"Tuned\" is PyTorch with its "
                  "channels-last layout and without mapping memory anew for every activation.")
-    parts.append(aligned(table_of(rows, any(row["plain"] for row in rows)), markdown=True))
+    for text, lines in tables(rows):
+        parts += [text] * bool(text) + [aligned(lines, markdown=True)]
     failures = [f"- {row['name']}: {row['note']}" for row in rows if row["note"].startswith("failed")]
     if failures:
         parts.append("Not measured in full:\n\n" + "\n".join(failures))
@@ -379,7 +436,7 @@ def main():
         return 1
     for note in notes:
         print(note)
-    print(aligned(table_of(rows, any(row["plain"] for row in rows)), markdown=False))
+    print("\n\n".join((text + "\n\n") * bool(text) + aligned(lines, markdown=False) for text, lines in tables(rows)))
     picture = bars(rows)
     image = ""
     if picture:
