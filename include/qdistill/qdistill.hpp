@@ -105,6 +105,7 @@
 #include "qdistill/kernels/cpu/noise.hpp"
 #include "qdistill/kernels/cpu/optim.hpp"
 #include "qdistill/kernels/cpu/pact.hpp"
+#include "qdistill/kernels/cpu/philox.hpp"
 #include "qdistill/kernels/cpu/points.hpp"
 #include "qdistill/kernels/cpu/pool_adaptive_max.hpp"
 #include "qdistill/kernels/cpu/pool_average.hpp"

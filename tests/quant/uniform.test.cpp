@@ -171,6 +171,30 @@ TEST_CASE("stochastic rounding is unbiased and used in training only", "[quant]"
   CHECK(m.w->effective(nn::Phase::eval).to_vector() == decode_ref(m.w->encode()));
 }
 
+TEST_CASE("stochastic rounding takes number i of its stream for element i", "[quant]") {
+  const Index n = 777;
+  const Tensor<float> v = Tensor<float>::normal({n}, {3, 1});
+  std::vector<float> u(static_cast<std::size_t>(n));
+  const RandomStream stream{5, 8};
+  for (Index i = 0; i < n; ++i) u[static_cast<std::size_t>(i)] = stream.uniform(static_cast<std::uint64_t>(i));
+  for (const Scaling scaling : {Scaling::linear, Scaling::absmax, Scaling::absnorm}) {
+    for (const Index bucket : {Index{0}, Index{1}, Index{50}, Index{64}, Index{300}}) {
+      kernels::UniformRule<float> rule{
+          .levels = 16, .bucket_size = bucket, .scaling = scaling, .stochastic = true, .stream = stream};
+      std::vector<float> drawn(u.size()), given(u.size());
+      std::vector<std::uint16_t> drawn_codes(u.size()), given_codes(u.size());
+      kernels::uniform_quantize(Cpu{}, n, v.data(), rule, {.values = drawn.data(), .codes = drawn_codes.data()});
+      rule.uniforms = u.data();
+      kernels::uniform_quantize(Cpu{}, n, v.data(), rule, {.values = given.data(), .codes = given_codes.data()});
+      CHECK(drawn == given);
+      CHECK(drawn_codes == given_codes);
+      rule.uniforms = nullptr, rule.stream = {5, 9};
+      kernels::uniform_quantize(Cpu{}, n, v.data(), rule, {.values = given.data()});
+      CHECK((bucket == 1 || drawn != given));  // a bucket of one has nothing to round
+    }
+  }
+}
+
 TEST_CASE("settings and weights that make no sense are refused", "[quant]") {
   OneWeight m(Tensor<float>::ones({4}));
   CHECK_THROWS_AS(quant::attach(m, quant::Uniform{.bits = 0}), ValueError);

@@ -1,8 +1,6 @@
 /// Blocks of one tensor or of another, by lot (Quant-Noise).
 #pragma once
 
-#include "qdistill/kernels/cpu/dropout.hpp"  // philox_batch
-
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
 /// out[i] = a[i] where block i / size is drawn, b[i] elsewhere. Block j is drawn if the stream's bits(j) >> 8 is below

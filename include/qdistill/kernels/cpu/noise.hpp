@@ -7,8 +7,7 @@
 /// r = sqrt(-2 log u), at most 5.8.
 #pragma once
 
-#include "qdistill/kernels/cpu/dropout.hpp"  // philox_batch
-#include "qdistill/kernels/cpu/optim.hpp"    // sqrt_nonnegative
+#include "qdistill/kernels/cpu/optim.hpp"  // sqrt_nonnegative
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 

@@ -15,8 +15,8 @@
 
 #include "qdistill/core/device.hpp"
 #include "qdistill/core/memory.hpp"
-#include "qdistill/core/random.hpp"
 #include "qdistill/core/write.hpp"
+#include "qdistill/kernels/cpu/philox.hpp"
 #include "qdistill/kernels/cpu/uniform_formula.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
@@ -101,6 +101,57 @@ QDISTILL_INLINE void bucket_scale(const T* v, Index n, Index padding, const Unif
   if (!(alpha >= T(1e-10)) && !(alpha != alpha)) alpha = 1;
 }
 
+/// The value of a level, of an element that was negative or not.
+template <class T>
+QDISTILL_INLINE T level_value(T level, bool negative, const UniformRule<T>& rule, T divisor, T alpha, T beta) {
+  const T q = dequantize<T>(level, divisor, alpha, beta);
+  const T with_sign = negative ? -q : q;
+  return rule.mean != 0 ? with_sign + rule.mean : with_sign;
+}
+template <class T>
+QDISTILL_INLINE std::uint16_t level_code(T level, bool negative, const UniformRule<T>& rule) {
+  const auto sign_bit = static_cast<std::uint16_t>(rule.levels);
+  return static_cast<std::uint16_t>(static_cast<std::uint16_t>(level) | (negative ? sign_bit : 0));
+}
+
+/// The same as quantize_run, each element to the level below or above it at random.
+template <class T>
+QDISTILL_INLINE void quantize_run_stochastic(const T* v, Index begin, Index end, const UniformRule<T>& rule, T alpha,
+                                             T beta, const UniformResult<T>& out) {
+  constexpr Index batch = 64;
+  const T divisor = static_cast<T>(rule.levels - 1);
+  const bool with_sign = rule.scaling != Scaling::linear;
+  for (Index at = begin; at < end;) {
+    const Index first = at / batch * batch, stop = end - first < batch ? end : first + batch;
+    alignas(64) T u[batch], level[batch];
+    if (rule.uniforms) {
+      for (Index i = at; i < stop; ++i) u[i - first] = rule.uniforms[i];
+    } else {
+      alignas(64) std::uint32_t bits[batch];
+      philox_batch(rule.stream, static_cast<std::uint64_t>(first / batch), bits);
+      QDISTILL_SIMD
+      for (int i = 0; i < 64; ++i) u[i] = static_cast<T>(static_cast<std::int32_t>(bits[i] >> 8)) * T(0x1p-24);
+    }
+    QDISTILL_SIMD
+    for (Index i = at; i < stop; ++i) {
+      const T x = preprocessed(v[i], rule.mean, rule.max_element);
+      const T scaled = ((with_sign && x < 0 ? -x : x) - beta) / alpha * divisor;
+      const T near = round_half_even<T>(scaled), floor = near > scaled ? near - 1 : near;
+      const T up = floor + (u[i - first] <= scaled - floor ? T(1) : T(0));
+      level[i - first] = up < 0 ? T(0) : up > divisor ? divisor : up;
+    }
+    const auto negative = [&](Index i) { return with_sign && preprocessed(v[i], rule.mean, rule.max_element) < 0; };
+    if (out.codes)
+      for (Index i = at; i < stop; ++i) out.codes[i] = level_code(level[i - first], negative(i), rule);
+    if (out.values) {
+      QDISTILL_SIMD
+      for (Index i = at; i < stop; ++i)
+        out.values[i] = level_value(level[i - first], negative(i), rule, divisor, alpha, beta);
+    }
+    at = stop;
+  }
+}
+
 /// Values (and codes) of the elements [begin, end) of a bucket with the given scale.
 template <class T>
 QDISTILL_INLINE void quantize_run(const T* __restrict v, Index begin, Index end, const UniformRule<T>& rule, T alpha,
@@ -114,28 +165,13 @@ QDISTILL_INLINE void quantize_run(const T* __restrict v, Index begin, Index end,
       q[i] = dequantize<T>(quantize_level<T>(v[i], divisor, alpha, beta), divisor, alpha, beta);
     return;
   }
-  const auto sign_bit = static_cast<std::uint16_t>(rule.levels);
+  if (rule.stochastic) return quantize_run_stochastic(v, begin, end, rule, alpha, beta, out);
   for (Index i = begin; i < end; ++i) {
-    T x = preprocessed(v[i], rule.mean, rule.max_element);
+    const T x = preprocessed(v[i], rule.mean, rule.max_element);
     const bool negative = rule.scaling != Scaling::linear && x < 0;
-    if (negative) x = -x;
-    T level;
-    if (rule.stochastic) {
-      const T scaled = (x - beta) / alpha * divisor;
-      const T floor = std::floor(scaled);
-      const T u = rule.uniforms ? rule.uniforms[i] : static_cast<T>(rule.stream.uniform(static_cast<std::uint64_t>(i)));
-      level = floor + (u <= scaled - floor ? T(1) : T(0));
-      level = level < 0 ? T(0) : level > divisor ? divisor : level;
-    } else {
-      level = quantize_level<T>(x, divisor, alpha, beta);
-    }
-    if (out.values) {
-      const T q = dequantize<T>(level, divisor, alpha, beta);
-      const T with_sign = negative ? -q : q;
-      out.values[i] = rule.mean != 0 ? with_sign + rule.mean : with_sign;
-    }
-    if (out.codes)
-      out.codes[i] = static_cast<std::uint16_t>(static_cast<std::uint16_t>(level) | (negative ? sign_bit : 0));
+    const T level = quantize_level<T>(negative ? -x : x, divisor, alpha, beta);
+    if (out.codes) out.codes[i] = level_code(level, negative, rule);
+    if (out.values) out.values[i] = level_value(level, negative, rule, divisor, alpha, beta);
   }
 }
 
