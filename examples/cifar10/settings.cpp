@@ -22,7 +22,7 @@ Settings preset(const std::string& name, bool real_data) {
     s.train_images = 20000, s.validation_images = 2000;
     s.batch = 50;
     s.teacher_budget = {18, 0.005}, s.label_budget = {12, 0.01}, s.student_budget = {12, 0.03};
-    s.quantized_budget = {8, 0.01}, s.weight_decay = 5e-3, s.lambda = 2;
+    s.quantized_budget = {8, 0.01}, s.weight_decay = 5e-3, s.lambda = 5;
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.start_from_trained = true;
     s.methods = {"pm", "labels", "qd"};

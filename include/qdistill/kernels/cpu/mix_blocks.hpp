@@ -1,6 +1,12 @@
 /// Blocks of one tensor or of another, by lot (Quant-Noise).
 #pragma once
 
+#include <algorithm>
+
+#include "qdistill/core/device.hpp"
+#include "qdistill/core/memory.hpp"
+#include "qdistill/kernels/cpu/philox.hpp"
+
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
 /// out[i] = a[i] where block i / size is drawn, b[i] elsewhere. Block j is drawn if the stream's bits(j) >> 8 is below

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "qdistill/kernels/cpu/optim.hpp"  // sqrt_nonnegative
+#include "qdistill/kernels/cpu/philox.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
