@@ -35,7 +35,7 @@ SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 # Only these peer units have a counter of ours; other cases are compared by time.
 COUNTERS = {"images": "images_per_second", "tokens": "tokens_per_second", "target tokens": "tokens_per_second"}
 # What else our programs count: a step's share of the machine's peak, and figures that need no peer's program.
-MORE_COUNTERS = ["share_of_peak", "gflops", "openblas_gflops", "ratio", "cost_percent"]
+MORE_COUNTERS = ["share_of_peak", "gflops", "openblas_gflops", "ratio", "cost_percent", "peak_rss_mib"]
 PEER_JOBS = ["tuned", "plain", "direct", "winograd"]
 
 
@@ -134,8 +134,11 @@ def run_peer(case, tuned, threads, args):
     try:
         r = json.loads(out.strip().splitlines()[-1])
         blas = ", ".join(r[k] for k in ("blas", "openblas_coretype") if r.get(k))
-        return {"seconds": float(r["median_s"]), "rate": float(r["images_or_tokens_per_s"]), "unit": r["unit"],
-                "peer": r["peer"] + (f" ({blas})" if blas else "")}
+        result = {"seconds": float(r["median_s"]), "rate": float(r["images_or_tokens_per_s"]), "unit": r["unit"],
+                  "peer": r["peer"] + (f" ({blas})" if blas else "")}
+        if "peak_rss_mb" in r and "rss_after_import_mb" in r:
+            result["memory_mib"] = float(r["peak_rss_mb"]) - float(r["rss_after_import_mb"])
+        return result
     except (ValueError, KeyError, IndexError, TypeError) as e:
         raise Failed(f"{case}: the peer did not print its JSON line ({e})") from e
 
@@ -232,14 +235,24 @@ def spread(ratios):
     return f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
+def memory_ratio(row):
+    """Our process's largest resident size as a part of what the peer's takes beyond its own start, or nothing."""
+    ours = [o["peak_rss_mib"] for o in row["ours"] if "peak_rss_mib" in o]
+    peer = [p["memory_mib"] for p in row["tuned"] if p.get("memory_mib", 0) > 0]
+    return statistics.median(ours) / statistics.median(peer) if ours and peer else None
+
+
 def table_of(rows):
-    plain, shares = (any(present(row) for row in rows) for present in
-                     (lambda row: row["plain"], lambda row: any("share_of_peak" in o for o in row["ours"])))
+    plain, shares, memory = (any(present(row) for row in rows) for present in
+                             (lambda row: row["plain"], lambda row: any("share_of_peak" in o for o in row["ours"]),
+                              lambda row: memory_ratio(row) is not None))
     head = ["case", "threads", "qdistill", "PyTorch, tuned", "ratio (median)", "ratio (range)"]
     if plain:
         head += ["PyTorch, as installed", "ratio (median)"]
     if shares:
         head.append("of the peak")
+    if memory:
+        head.append("memory")
     lines = [head]
     for row in rows:
         unit = next((p["unit"] for p in row["tuned"] if p["unit"] in COUNTERS), "")
@@ -256,6 +269,9 @@ def table_of(rows):
         if shares:
             share = [o["share_of_peak"] for o in row["ours"] if "share_of_peak" in o]
             cells.append(f"{statistics.median(share):.0%}" if share else "–")
+        if memory:
+            part = memory_ratio(row)
+            cells.append(f"{part:.2f}" if part is not None else "–")
         lines.append(cells)
     return lines
 
@@ -272,6 +288,9 @@ def tables(rows):
             text = ("Of the peak: the operations of the direct algorithms a second (a training step counted as three "
                     "forward passes) over the multiply-adds that the same number of threads can do, measured in each "
                     "run; Winograd can pass 100 %.")
+        if any(memory_ratio(row) is not None for row in steps):
+            text += (" Memory: the largest resident size of our whole process as a part of what the peer's takes beyond "
+                     "importing itself; below 1 is less.")
         out.append((text, table_of(steps)))
     if kernels.conv_summary(measured):
         out.append(("Convolutions: median of the layers' ratios, in brackets the least and the largest layer.",
