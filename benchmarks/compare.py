@@ -337,7 +337,8 @@ def system_name():
 def git_commit():
     try:
         commit = run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], 10).strip()
-        return commit + (" with uncommitted changes" if run(["git", "-C", ROOT, "status", "--porcelain"], 30) else "")
+        changes = run(["git", "-C", ROOT, "status", "--porcelain", "--", "include", "src", "benchmarks"], 30)
+        return commit + (" with uncommitted changes" if changes else "")
     except Failed:
         return "not known"
 
