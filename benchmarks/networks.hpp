@@ -2,7 +2,6 @@
 #pragma once
 
 #include "qdistill/models/polino_cnn.hpp"
-#include "qdistill/nn/activation.hpp"
 #include "qdistill/nn/sequential.hpp"
 #include "qdistill/nn/shape.hpp"
 #include "qdistill/ops/arithmetic.hpp"
@@ -11,60 +10,8 @@ namespace qdistill_bench {
 
 using namespace qdistill;
 
-/// A specification's network without batch normalisation.
-class PlainCnn final : public nn::Module<float> {
- public:
-  explicit PlainCnn(const models::PolinoSpec& spec) {
-    Index c = spec.channels, h = spec.height, w = spec.width, position = 0;
-    const auto is_in = [&](const std::vector<Index>& list) {
-      for (const Index p : list)
-        if (p == position) return true;
-      return false;
-    };
-    const auto rate_here = [&] {
-      for (const auto& [p, rate] : spec.dropout)
-        if (p == position) return rate;
-      return 0.0;
-    };
-    for (const Index out : spec.convs) {
-      blocks_.push_back(
-          {&add(text("conv", position), nn::Conv2d<float>(c, out, spec.kernel, {.padding = spec.kernel / 2})), nullptr,
-           is_in(spec.pool_after), rate_here()});
-      if (blocks_.back().pool) h /= 2, w /= 2;
-      c = out, ++position;
-    }
-    Index features = c * h * w;
-    for (const Index out : spec.linear) {
-      blocks_.push_back(
-          {nullptr, &add(text("linear", position), nn::Linear<float>(features, out)), false, rate_here()});
-      features = out, ++position;
-    }
-    blocks_.push_back({nullptr, &add("out", nn::Linear<float>(features, spec.classes)), false, 0});
-  }
-  Tensor<float> forward(const Tensor<float>& x) override {
-    Tensor<float> y = x;
-    for (const Block& b : blocks_) {
-      if (b.linear && y.rank() > 2) y = flatten(y, 1);
-      y = b.conv ? b.conv->forward_relu(y) : b.linear->forward_relu(y);
-      if (b.pool) y = max_pool2d(y, 2);
-      if (b.rate > 0) y = b.conv ? dropout2d(y, b.rate, training()) : dropout(y, b.rate, training());
-    }
-    return y;
-  }
-  const char* type() const noexcept override { return "PlainCnn"; }
-
- private:
-  struct Block {
-    nn::Conv2d<float>* conv;
-    nn::Linear<float>* linear;
-    bool pool;
-    double rate;
-  };
-  std::vector<Block> blocks_;
-};
-
-/// The same network out of ready-made layers, where ReLUs are operations of their own.
-inline nn::Sequential<float> layers_of(const models::PolinoSpec& spec) {
+/// A specification's network without batch normalisation; its ReLUs run in the passes of the layers before them.
+inline nn::Sequential<float> plain_cnn(const models::PolinoSpec& spec) {
   nn::Sequential<float> net;
   Index c = spec.channels, side = spec.height;
   for (std::size_t i = 0; i < spec.convs.size(); ++i) {

@@ -13,14 +13,12 @@
 #include <functional>
 #include <optional>
 
+#include "qdistill/distill/fit.hpp"
 #include "qdistill/models/polino_cnn.hpp"
-#include "qdistill/optim/adam.hpp"
-#include "qdistill/optim/joint.hpp"
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/diffq.hpp"
 #include "qdistill/quant/points.hpp"
 #include "qdistill/quant/product.hpp"
-#include "qdistill/quant/size.hpp"
 #include "qdistill/quant/uniform.hpp"
 #include "training.hpp"
 
@@ -34,15 +32,8 @@ class Trained {
  public:
   Trained(const Attach& attach, optim::SgdOptions sgd) : net_(models::polino_teacher()) {
     if (attach) attach(net_);
-    std::vector<std::unique_ptr<optim::Optimizer<float>>> parts;
-    parts.push_back(std::make_unique<optim::SGD<float>>(
-        net_.parameters_if([](const std::string& group) { return group != "bits"; }), sgd));
-    const auto bits = net_.parameters("bits");
-    if (!bits.empty()) {
-      parts.push_back(std::make_unique<optim::Adam<float>>(bits, optim::AdamOptions{.lr = 1e-3}));
-      size_.emplace(net_);
-    }
-    optimizer_ = std::make_unique<optim::Joint<float>>(std::move(parts));
+    optimizer_ = distill::detail::make_optimizer(net_, {.sgd = sgd, .bits_lr = 1e-3});
+    if (!net_.parameters("bits").empty()) size_.emplace(net_);
   }
   void step(const Images& images) {
     optimizer_->zero_grad();

@@ -39,7 +39,7 @@ void train_case(const char* name, Net make, Index n = batch, Index side = 32, In
 
 /// Quantized distillation: both forwards, the distillation loss, the gradient passed straight through.
 void qdistill_train(benchmark::State& state) {
-  PlainCnn teacher(models::polino_teacher()), student(models::polino_student_1());
+  auto teacher = plain_cnn(models::polino_teacher()), student = plain_cnn(models::polino_student_1());
   const Images images(batch);
   const double work = operations(teacher, images.x.shape()) + 3 * operations(student, images.x.shape());
   teacher.eval();
@@ -79,8 +79,8 @@ void runtime_case(const char* name, Index n) {
 }
 
 void add_cases() {
-  const auto teacher = [] { return PlainCnn(models::polino_teacher()); };
-  const auto student = [] { return PlainCnn(models::polino_student_1()); };
+  const auto teacher = [] { return plain_cnn(models::polino_teacher()); };
+  const auto student = [] { return plain_cnn(models::polino_student_1()); };
   const auto with_norm = [](models::PolinoSpec (*spec)()) {
     return [spec] { return models::PolinoCnn<float>(spec()); };
   };
@@ -90,7 +90,6 @@ void add_cases() {
   train_case("step/teacher_bn_train", with_norm(models::polino_teacher));
   train_case("step/student_train", student);
   train_case("step/student_bn_train", with_norm(models::polino_student_1));
-  train_case("step/student_train_sequential", [] { return layers_of(models::polino_student_1()); });
   train_case("step/student3_b25", with_norm(models::polino_student_3), 25);  // the batch that the authors train with
   add_case("step/qdistill_train", qdistill_train);
   train_case("step/wrn16_4_train", wide(16, 4), 32);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "qdistill/io/atomic_file.hpp"
 #include "qdistill/runtime/model.hpp"
@@ -19,6 +20,7 @@ namespace {
 /// One row over its seeds.
 struct Entry {
   std::string student, name, kind, file;
+  std::vector<std::uint64_t> seeds = {};
   std::vector<double> accuracy = {}, bytes = {};  ///< a seed each
   double milliseconds = 0;                        ///< of one image
 };
@@ -66,6 +68,7 @@ std::vector<Entry> read_runs(const std::vector<std::string>& folders) {
   for (const std::string& folder : folders) {
     const train::Json result = train::parse_json(train::detail::file_text(folder + "/result.json"), folder);
     const train::Json& settings = result.at("settings");
+    const auto seed = settings.at("seed").get<std::uint64_t>();
     if (first.is_null()) first = common_settings(settings);
     check(common_settings(settings) == first, "compare", folder, " was run with other settings than ", folders[0], ": ",
           train::json_line(common_settings(settings)), ", expected ", train::json_line(first));
@@ -78,6 +81,9 @@ std::vector<Entry> read_runs(const std::vector<std::string>& folders) {
         entries.push_back({student, row.name, row.kind, folder + '/' + row.file});
         at = entries.end() - 1;
       }
+      // The teacher of a seed stands in the run of every student.
+      if (std::find(at->seeds.begin(), at->seeds.end(), seed) != at->seeds.end()) continue;
+      at->seeds.push_back(seed);
       at->accuracy.push_back(100 * row.accuracy), at->bytes.push_back(static_cast<double>(row.bytes_huffman));
     }
   }
@@ -96,9 +102,9 @@ void compare(const std::vector<std::string>& folders, const std::string& out, tr
   }
   progress.end({});
 
-  bool several = false;
-  for (const Entry& e : entries)
-    several = several || (!e.student.empty() && !entries.back().student.empty() && e.student != entries.back().student);
+  std::set<std::string> students;
+  for (const Entry& e : entries) students.insert(e.student);
+  students.erase("");  // the teacher
   train::Table table({{"student"},
                       {"network"},
                       {"seeds"},
@@ -121,7 +127,7 @@ void compare(const std::vector<std::string>& folders, const std::string& out, tr
     table.add({e.student, e.name, static_cast<Index>(e.accuracy.size()), a.mean,
                e.accuracy.size() > 1 ? train::Cell(a.deviation) : train::Cell(), a.low, a.high,
                static_cast<Index>(std::llround(b.mean)), e.milliseconds});
-    train::ScatterPoint point{.label = several && !e.student.empty() ? e.student + ", " + e.name : e.name,
+    train::ScatterPoint point{.label = students.size() > 1 && !e.student.empty() ? e.student + ", " + e.name : e.name,
                               .x = b.mean,
                               .y = a.mean,
                               .group = e.kind};

@@ -5,9 +5,9 @@
 #include <filesystem>
 
 #include "../common/interrupt.hpp"
+#include "../common/run.hpp"
 #include "compare.hpp"
 #include "program.hpp"
-#include "qdistill/train/manifest.hpp"
 
 namespace {
 
@@ -15,12 +15,12 @@ using namespace qdistill;
 
 /// The options; those that were not given leave the preset's settings.
 struct Options {
-  std::string preset = "quick", data, name, runs = "runs", teacher, student;
+  examples::RunOptions run;
+  std::string preset = "quick", data, teacher, student;
   std::vector<std::string> methods, students;
   std::vector<int> bits;
   std::vector<std::uint64_t> seeds = {1};
   double lambda = 0;
-  int threads = 0;
   bool resume = false;
 
   cifar10::Settings settings() const {
@@ -48,7 +48,7 @@ std::string command_to_resume(std::vector<std::string> arguments, const Options&
       if (a == option || a.rfind(std::string(option) + '=', 0) == 0) return true;
     return false;
   };
-  if (!given("--name")) arguments.insert(arguments.end(), {"--name", o.name});
+  if (!given("--name")) arguments.insert(arguments.end(), {"--name", o.run.name});
   if (!given("--resume")) arguments.push_back("--resume");
   return train::shell_command(arguments);
 }
@@ -57,7 +57,7 @@ std::string command_to_resume(std::vector<std::string> arguments, const Options&
 /// seed share the teacher. What is finished is kept, what was begun goes on.
 void sweep(const Options& o, const std::vector<std::string>& arguments, train::ProgressSink& progress,
            const std::atomic<bool>& stop) {
-  const std::string root = o.runs + '/' + o.name;
+  const std::string root = o.run.folder();
   const std::vector<std::string> students =
       o.students.empty() ? std::vector<std::string>{o.settings().student} : o.students;
   std::vector<std::string> folders;
@@ -91,12 +91,10 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--teacher", o.teacher, "network (default: the preset's): " + cifar10::network_names());
   app.add_option("--student", o.student, "network, as --teacher");
-  app.add_option("--name", o.name, "name of the run (default: the preset's, numbered if it exists)");
-  app.add_option("--runs", o.runs, "folder of all runs")->capture_default_str();
+  o.run.add_to(app, "the preset's, numbered if it exists");
   app.add_option("--seed,--seeds", o.seeds, "seed of everything random; several for a sweep")
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--threads", o.threads, "threads (default: all; results do not depend on it)");
   app.add_flag("--resume", o.resume, "go on with the run of that name from its last checkpoint");
   auto* const verify = app.add_subcommand("verify", "evaluate a finished run's packed files and compare");
   verify->add_option("folder", folder, "runs/NAME")->required();
@@ -111,16 +109,16 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   try {
-    if (o.threads > 0) set_num_threads(o.threads);
+    o.run.set_threads();
     if (verify->parsed()) return cifar10::Program::verify(folder) ? 1 : 0;
     train::TerminalProgress progress;
     if (comparing->parsed()) {
       cifar10::compare(folders, out, progress);
       return 0;
     }
-    if (o.name.empty()) {
+    if (o.run.name.empty()) {
       check(!o.resume && !sweeping->parsed(), "cifar10", "--resume and sweep need --name, the run to go on with");
-      o.name = train::fresh_run_name(o.runs, o.preset);
+      o.run.name = train::fresh_run_name(o.run.runs, o.preset);
     }
     const std::atomic<bool>& stop = examples::stop_on_interrupt();
     const std::vector<std::string> arguments(argv, argv + argc);
@@ -132,7 +130,7 @@ int main(int argc, char** argv) {
       check(o.seeds.size() == 1, "cifar10", "got ", o.seeds.size(), " seeds, expected one. HINT: cifar10 sweep");
       cifar10::Settings settings = o.settings();
       settings.seed = o.seeds[0];
-      cifar10::Program(settings, o.runs + '/' + o.name, o.resume, arguments, progress, stop).run();
+      cifar10::Program(settings, o.run.folder(), o.resume, arguments, progress, stop).run();
     } catch (const cifar10::Interrupted&) {
       const std::string again = sweeping->parsed() ? train::shell_command(arguments) : command_to_resume(arguments, o);
       std::fprintf(stderr, "Stopped; the checkpoint is written. To go on:\n  %s\n", again.c_str());

@@ -79,90 +79,76 @@ train::FitResult product(Compression& c, bool large) {
 
 std::vector<Method> make_methods() {
   using C = Compression;
+  constexpr BitRange level_bits{1, 16}, point_bits{1, 8};
   const auto uniform = [](const C& c) { return quant::Uniform{.bits = c.bits}; };
   std::vector<Method> all;
-  all.push_back({.name = "pm", .label = "PM", .about = "post-mortem quantization", .fewest_bits = 1, .most_bits = 16});
+  all.push_back({.name = "pm", .label = "PM", .about = "post-mortem quantization", .bits = level_bits});
   all.push_back({.name = "labels",
                  .label = "quantized, labels",
                  .about = "as qd, without a teacher",
-                 .fewest_bits = 1,
-                 .most_bits = 16,
+                 .bits = level_bits,
                  .from_labels = true,
                  .train = [uniform](C& c) { return all_quantized(c, uniform(c)); }});
-  all.push_back({.name = "qd",
-                 .label = "QD",
-                 .about = "quantized distillation",
-                 .fewest_bits = 1,
-                 .most_bits = 16,
-                 .train = [uniform](C& c) { return all_quantized(c, uniform(c)); }});
+  all.push_back(
+      {.name = "qd", .label = "QD", .about = "quantized distillation", .bits = level_bits, .train = [uniform](C& c) {
+         return all_quantized(c, uniform(c));
+       }});
   all.push_back({.name = "qd-stochastic",
                  .label = "QD, stochastic",
                  .about = "qd with stochastic rounding in training",
-                 .fewest_bits = 1,
-                 .most_bits = 16,
+                 .bits = level_bits,
                  .train = [](C& c) {
                    return all_quantized(c, quant::Uniform{.bits = c.bits, .rounding = quant::Rounding::stochastic});
                  }});
   all.push_back({.name = "projected",
                  .label = "projected gradient",
                  .about = "weights rounded after every step, nothing kept",
-                 .fewest_bits = 1,
-                 .most_bits = 16,
+                 .bits = level_bits,
                  .needs_trained = true,
                  .train = [uniform](C& c) { return all_quantized(c, quant::Projected{.quantizer = uniform(c)}); }});
   all.push_back({.name = "dq",
                  .label = "DQ",
                  .about = "differentiable quantization, points redistributed",
-                 .fewest_bits = 1,
-                 .most_bits = 8,
+                 .bits = point_bits,
                  .needs_trained = true,
-                 .chooses_bits = true,
+                 .shows_layers = true,
                  .rate = 0.01,
                  .train = [](C& c) { return points(c, quant::Redistribution::authors); }});
   all.push_back({.name = "dq-equal",
                  .label = "DQ, equal counts",
                  .about = "dq without redistribution",
-                 .fewest_bits = 1,
-                 .most_bits = 8,
+                 .bits = point_bits,
                  .needs_trained = true,
-                 .chooses_bits = true,
+                 .shows_layers = true,
                  .rate = 0.01,
                  .train = [](C& c) { return points(c, quant::Redistribution::none); }});
   all.push_back({.name = "diffq",
                  .label = "DiffQ",
                  .about = "pseudo quantization noise, learnt bits for groups of 8 weights",
-                 .chooses_bits = true,
+                 .shows_layers = true,
                  .train = [](C& c) {
                    c.options.penalty_weight = c.lambda;
                    c.options.fit.keep_best = false;  // the model shrinks while it trains
                    return weights_quantized(c, quant::DiffQ{.group_size = 8},
                                             quant::divisible_by(8, quant::larger_than_mb(0.01, quant::weights_only())));
                  }});
-  all.push_back(
-      {.name = "lsq",
-       .label = "LSQ",
-       .about = "learned step size",
-       .fewest_bits = 2,
-       .most_bits = 16,
-       .train = [](C& c) { return weights_quantized(c, quant::Lsq{.bits = c.bits}, quant::weights_only()); }});
+  all.push_back({.name = "lsq", .label = "LSQ", .about = "learned step size", .bits = {2, 16}, .train = [](C& c) {
+                   return weights_quantized(c, quant::Lsq{.bits = c.bits}, quant::weights_only());
+                 }});
   all.push_back(
       {.name = "quant-noise",
        .label = "Quant-Noise",
        .about = "a tenth of the weights quantized at a time",
-       .fewest_bits = 1,
-       .most_bits = 16,
+       .bits = level_bits,
        .train = [uniform](C& c) { return all_quantized(c, quant::QuantNoise<quant::Uniform>{.inner = uniform(c)}); }});
-  all.push_back({.name = "dorefa",
-                 .label = "DoReFa",
-                 .about = "weights of DoReFa-Net",
-                 .fewest_bits = 1,
-                 .most_bits = 16,
-                 .train = [](C& c) { return weights_quantized(c, quant::DoReFa{.bits = c.bits}, hidden_weights()); }});
+  all.push_back(
+      {.name = "dorefa", .label = "DoReFa", .about = "weights of DoReFa-Net", .bits = level_bits, .train = [](C& c) {
+         return weights_quantized(c, quant::DoReFa{.bits = c.bits}, hidden_weights());
+       }});
   all.push_back({.name = "sharing",
                  .label = "weight sharing",
                  .about = "k-means, the shared values trained",
-                 .fewest_bits = 1,
-                 .most_bits = 8,
+                 .bits = point_bits,
                  .needs_trained = true,
                  .rate = 0.01,
                  .train = [](C& c) {
@@ -179,14 +165,14 @@ std::vector<Method> make_methods() {
                  .label = "PQ",
                  .about = "product quantization, small blocks",
                  .needs_trained = true,
-                 .chooses_bits = true,
+                 .shows_layers = true,
                  .keeps_weights = false,
                  .train = [](C& c) { return product(c, false); }});
   all.push_back({.name = "pq-large",
                  .label = "PQ, large blocks",
                  .about = "product quantization, large blocks",
                  .needs_trained = true,
-                 .chooses_bits = true,
+                 .shows_layers = true,
                  .keeps_weights = false,
                  .train = [](C& c) { return product(c, true); }});
   return all;

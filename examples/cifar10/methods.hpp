@@ -22,19 +22,22 @@ struct Compression {
   distill::Options options;  ///< the preset's, with the stage's name, schedule, checkpoint
 };
 
+/// The bits that a method takes.
+struct BitRange {
+  int fewest = 0, most = 0;
+};
+
 struct Method {
   std::string name;   ///< of --methods
   std::string label;  ///< of rows and in the picture
   std::string about;
-  int fewest_bits = 0, most_bits = 0;  ///< 0: the method chooses its bits itself
-  bool from_labels = false;            ///< trained without the teacher, from the student trained without it
-  bool needs_trained = false;          ///< starts at the trained student even where the preset starts anew
-  bool chooses_bits = false;           ///< of each layer: its table is printed and drawn
-  bool keeps_weights = true;           ///< in full precision, beside what it stores
-  double rate = 1;                     ///< of the preset's learning rate
+  BitRange bits = {};          ///< none: the method chooses its bits itself
+  bool from_labels = false;    ///< trained without the teacher, from the student trained without it
+  bool needs_trained = false;  ///< starts at the trained student even where the preset starts anew
+  bool shows_layers = false;   ///< its table by layer is printed and drawn
+  bool keeps_weights = true;   ///< in full precision, beside what it stores
+  double rate = 1;             ///< of the preset's learning rate
   std::function<train::FitResult(Compression&)> train = {};  ///< nothing: the student is quantized as it is (PM)
-
-  bool has_bits() const noexcept { return most_bits > 0; }
 };
 
 /// All of them, post-mortem quantization first.

@@ -1,6 +1,6 @@
 #include "networks.hpp"
 
-#include <cstdlib>
+#include <cstdio>
 
 #include "../common/thin_student.hpp"
 #include "qdistill/models/resnet.hpp"
@@ -31,17 +31,6 @@ const std::vector<std::pair<std::string, models::PolinoSpec>>& first_paper() {
   return networks;
 }
 
-/// The positive number at `at`, which it moves behind it; -1 where there is none.
-double number(const char*& at) {
-  if (*at < '0' || *at > '9') return -1;
-  char* end = nullptr;
-  const double value = std::strtod(at, &end);
-  at = end;
-  return value > 0 && value <= 1000 ? value : -1;
-}
-
-bool starts_with(const std::string& text, const char* start) { return text.rfind(start, 0) == 0; }
-
 }  // namespace
 
 std::string network_names() {
@@ -57,28 +46,24 @@ Network network(const std::string& name) {
               return std::make_unique<models::PolinoCnn<float>>(dropout ? spec : models::without_dropout(spec));
             }};
   }
-  if (starts_with(name, "wrn-")) {
-    const char* at = name.c_str() + 4;
-    const double depth = number(at), widen = *at == '-' ? number(++at) : -1;
-    if (depth > 0 && widen > 0 && *at == '\0') {
-      models::WideResNetSpec spec;
-      spec.depth = static_cast<Index>(depth), spec.widen_factor = static_cast<Index>(widen);
-      return {name, [spec](bool dropout) -> std::unique_ptr<Net> {
-                models::WideResNetSpec s = spec;
-                if (!dropout) s.dropout = 0;
-                return std::make_unique<models::WideResNet<float>>(s);
-              }};
-    }
+  int read = 0, depth = 0, widen = 0, layers = 0;
+  double width = 1;
+  const auto whole = [&] { return read == static_cast<int>(name.size()); };
+  if (std::sscanf(name.c_str(), "wrn-%3d-%3d%n", &depth, &widen, &read) == 2 && whole() && depth > 0 && widen > 0) {
+    models::WideResNetSpec spec;
+    spec.depth = depth, spec.widen_factor = widen;
+    return {name, [spec](bool dropout) -> std::unique_ptr<Net> {
+              models::WideResNetSpec s = spec;
+              if (!dropout) s.dropout = 0;
+              return std::make_unique<models::WideResNet<float>>(s);
+            }};
   }
-  if (starts_with(name, "resnet")) {
-    const char* at = name.c_str() + 6;
-    const double layers = number(at), width = *at == 'x' ? number(++at) : 1;
-    if (width > 0 && *at == '\0' && (layers == 18 || layers == 34 || layers == 50)) {
-      const models::ResNetSpec spec = models::for_cifar(layers == 18   ? models::resnet18(width)
-                                                        : layers == 34 ? models::resnet34(width)
-                                                                       : models::resnet50(width));
-      return {name, [spec](bool) -> std::unique_ptr<Net> { return std::make_unique<models::ResNet<float>>(spec); }};
-    }
+  if (std::sscanf(name.c_str(), "resnet%2d%nx%lf%n", &layers, &read, &width, &read) >= 1 && whole() &&
+      (layers == 18 || layers == 34 || layers == 50) && width > 0 && width <= 100) {
+    const models::ResNetSpec spec = models::for_cifar(layers == 18   ? models::resnet18(width)
+                                                      : layers == 34 ? models::resnet34(width)
+                                                                     : models::resnet50(width));
+    return {name, [spec](bool) -> std::unique_ptr<Net> { return std::make_unique<models::ResNet<float>>(spec); }};
   }
   fail("cifar10", "got network '", name, "', expected one of ", network_names());
 }

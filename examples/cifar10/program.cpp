@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "../common/build_info.hpp"
 #include "../common/images.hpp"
+#include "../common/run.hpp"
 #include "qdistill/distill/layer_report.hpp"
 #include "qdistill/encoding/paper_size.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
@@ -155,13 +155,8 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
   std::filesystem::create_directories(folder + "/state");
   std::filesystem::create_directories(folder + "/layers");
   teacher_file_ = teacher_folder.empty() ? state_file("teacher") : teacher_folder + "/teacher.safetensors";
-  record_->write_manifest(train::manifest({.arguments = std::move(arguments),
-                                           .commit = QDISTILL_EXAMPLE_COMMIT,
-                                           .flags = QDISTILL_EXAMPLE_FLAGS,
-                                           .seed = s_.seed,
-                                           .data = train_set_.name,
-                                           .data_checksum = text("philox:", data::checksum(train_set_)),
-                                           .settings = s_.json()}));
+  record_->write_manifest(train::manifest(examples::run_info(std::move(arguments), s_.seed, train_set_.name,
+                                                             text("philox:", data::checksum(train_set_)), s_.json())));
 }
 
 std::unique_ptr<Net> Program::trained(const std::string& name, const Network& network, bool dropout,
@@ -192,7 +187,7 @@ std::unique_ptr<Net> Program::trained(const std::string& name, const Network& ne
 }
 
 void Program::compressed(const Method& method, int bits, Net* teacher, Net& original) {
-  const std::string name = method.has_bits() ? text(method.label, ' ', bits, " bits") : method.label;
+  const std::string name = method.bits.most ? text(method.label, ' ', bits, " bits") : method.label;
   const std::string file = state_file(slug(name));
   if (exists(file)) {
     const auto done = train::Checkpoint::load(file);
@@ -209,7 +204,7 @@ void Program::compressed(const Method& method, int bits, Net* teacher, Net& orig
   if (result.interrupted) throw Interrupted{};
   net->eval();
   Row row = evaluated(*net, {.name = name, .kind = method.label, .seconds = result.seconds});
-  describe_layers(*net, method.keeps_weights ? nullptr : &original, method.chooses_bits, row);
+  describe_layers(*net, method.keeps_weights ? nullptr : &original, method.shows_layers, row);
   train::Checkpoint done;
   done.numbers["row"] = row.json();
   training.finish(file, std::move(done), result, record_->log());
@@ -234,7 +229,7 @@ Row Program::evaluated(Net& net, Row row) const {
   row.file = slug(row.name) + ".safetensors";
   const auto packed = quant::pack(net, image_shape(), {{"name", row.name}});
   const std::string path = record_->path(row.file);
-  row.bytes_plain = io::save_packed(path, packed, {.huffman = false}).total();
+  row.bytes_plain = static_cast<Index>(io::to_packed(packed, {.huffman = false}).size());
   row.bytes_huffman = io::save_packed(path, packed, {.huffman = true}).total();
   PaperSize size;
   for (const auto& [name, encoding] : packed.tensors)
@@ -299,9 +294,9 @@ void Program::run() {
     const Method& m = method(chosen);
     Net& original = m.from_labels ? *labelled : *distilled;
     Net* const from = m.from_labels ? nullptr : teacher.get();
-    for (const int bits : m.has_bits() ? s_.bits : std::vector<int>{0}) {
-      if (bits < m.fewest_bits || bits > m.most_bits) {
-        progress_.message(text(m.label, ": ", bits, " bits left out, it takes ", m.fewest_bits, " to ", m.most_bits));
+    for (const int bits : m.bits.most ? s_.bits : std::vector<int>{0}) {
+      if (bits < m.bits.fewest || bits > m.bits.most) {
+        progress_.message(text(m.label, ": ", bits, " bits left out, it takes ", m.bits.fewest, " to ", m.bits.most));
         continue;
       }
       if (m.train) compressed(m, bits, from, original);

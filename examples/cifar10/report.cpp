@@ -82,7 +82,7 @@ std::string report_html(const Settings& s, const std::vector<Row>& rows, const C
   bool any = false;
   for (const Row& r : rows) {
     if (r.layers.empty()) continue;
-    if (!any) report.heading("Bits that were chosen by the method");
+    if (!any) report.heading("Bits per layer");
     any = true;
     report.figure({r.layers});
   }

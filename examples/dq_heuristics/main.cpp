@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "../common/interrupt.hpp"
+#include "../common/run.hpp"
 #include "study.hpp"
 
 int main(int argc, char** argv) {
@@ -13,8 +14,8 @@ int main(int argc, char** argv) {
       "Trains a network, quantizes it by differentiable quantization with each choice of heuristics, and prints the "
       "table; writes runs/NAME/report.html. Run it again with the same --name to go on after the last finished cell.");
   dq_heuristics::Settings s;
-  std::string preset = "quick", name = "dq_heuristics", root = "runs";
-  int threads = 0;
+  examples::RunOptions run{.name = "dq_heuristics"};
+  std::string preset = "quick";
   app.add_option("--preset", preset, "quick, or paper: student 1, the published budget")->capture_default_str();
   app.add_option("--data", s.data, "folder of CIFAR-10 in its binary layout; without it digits are generated");
   app.add_option("--network", s.network,
@@ -25,14 +26,12 @@ int main(int argc, char** argv) {
   auto* const train_epochs = app.add_option("--train-epochs", s.train_epochs, "of the network (default: preset)");
   auto* const epochs = app.add_option("--epochs", s.epochs, "of each cell (default: preset)");
   auto* const lr = app.add_option("--lr", s.lr, "of the points (default: preset)");
-  app.add_option("--name", name, "name of the run")->capture_default_str();
-  app.add_option("--runs", root, "folder of all runs")->capture_default_str();
+  run.add_to(app, run.name);
   app.add_option("--seed", s.seed, "seed of everything random")->capture_default_str();
-  app.add_option("--threads", threads, "threads (default: all; results do not depend on it)");
   CLI11_PARSE(app, argc, argv);
 
   try {
-    if (threads > 0) set_num_threads(threads);
+    run.set_threads();
     dq_heuristics::Settings chosen = dq_heuristics::preset(preset);
     chosen.data = s.data, chosen.network = s.network, chosen.bits = s.bits, chosen.seed = s.seed;
     if (*images) chosen.images = s.images;
@@ -42,7 +41,7 @@ int main(int argc, char** argv) {
     const std::atomic<bool>& stop = examples::stop_on_interrupt();
     train::TerminalProgress progress;
     const std::vector<std::string> arguments(argv, argv + argc);
-    dq_heuristics::Study study(chosen, root + '/' + name, arguments, progress, stop);
+    dq_heuristics::Study study(chosen, run.folder(), arguments, progress, stop);
     if (study.run()) return 0;
     std::fprintf(stderr, "Stopped. To go on after the last finished cell, run the same command again:\n  %s\n",
                  train::shell_command(arguments).c_str());

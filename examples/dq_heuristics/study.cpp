@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "../common/build_info.hpp"
 #include "../common/images.hpp"
+#include "../common/run.hpp"
 #include "../common/thin_student.hpp"
 #include "qdistill/encoding/point_usage.hpp"
 #include "qdistill/quant/pack.hpp"
@@ -86,13 +86,8 @@ Study::Study(Settings settings, std::string folder, std::vector<std::string> arg
   }
   record_ = std::make_unique<train::RunRecord>(resume ? train::RunRecord::resume(folder, whole_cells)
                                                       : train::RunRecord::create(folder));
-  record_->write_manifest(train::manifest({.arguments = std::move(arguments),
-                                           .commit = QDISTILL_EXAMPLE_COMMIT,
-                                           .flags = QDISTILL_EXAMPLE_FLAGS,
-                                           .seed = s_.seed,
-                                           .data = train_set_.name,
-                                           .data_checksum = text("philox:", data::checksum(train_set_)),
-                                           .settings = s_.json()}));
+  record_->write_manifest(train::manifest(examples::run_info(std::move(arguments), s_.seed, train_set_.name,
+                                                             text("philox:", data::checksum(train_set_)), s_.json())));
 }
 
 double Study::test_accuracy(Net& net) const {

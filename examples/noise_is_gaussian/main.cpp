@@ -4,9 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
-#include "../common/build_info.hpp"
+#include "../common/run.hpp"
 #include "experiment.hpp"
-#include "qdistill/train/record.hpp"
 
 int main(int argc, char** argv) {
   using namespace qdistill;
@@ -15,30 +14,18 @@ int main(int argc, char** argv) {
       "inputs) tend to the exact ones plus normal noise; prints the distances and writes runs/NAME/report.html. Exit "
       "code 1 if a bound does not hold.");
   noise_is_gaussian::Settings s;
-  std::string name, root = "runs";
-  int threads = 0;
-  app.add_option("--draws", s.draws, "of each sum")->capture_default_str()->check(CLI::Range(4096, 1 << 20));
-  app.add_option("--largest", s.largest, "longest scalar product; lengths are 4, 16, 64, ... up to it")
-      ->capture_default_str()
-      ->check(CLI::IsMember({1024, 4096, 16384, 65536, 262144}));
-  app.add_option("--name", name, "name of the run (default: noise_is_gaussian, numbered if it exists)");
-  app.add_option("--runs", root, "folder of all runs")->capture_default_str();
+  examples::RunOptions run;
+  run.add_to(app, "noise_is_gaussian, numbered if it exists");
   app.add_option("--seed", s.seed, "seed of everything random")->capture_default_str();
-  app.add_option("--threads", threads, "threads (default: all; results do not depend on it)");
   CLI11_PARSE(app, argc, argv);
 
   try {
-    if (threads > 0) set_num_threads(threads);
-    if (name.empty()) name = train::fresh_run_name(root, "noise_is_gaussian");
-    train::RunRecord record = train::RunRecord::create(root + '/' + name);
+    run.set_threads();
+    if (run.name.empty()) run.name = train::fresh_run_name(run.runs, "noise_is_gaussian");
+    train::RunRecord record = train::RunRecord::create(run.folder());
     const train::Json manifest =
-        train::manifest({.arguments = {argv, argv + argc},
-                         .commit = QDISTILL_EXAMPLE_COMMIT,
-                         .flags = QDISTILL_EXAMPLE_FLAGS,
-                         .seed = s.seed,
-                         .data = "random vectors",
-                         .data_checksum = {},
-                         .settings = {{"draws", s.draws}, {"largest", s.largest}, {"seed", s.seed}}});
+        train::manifest(examples::run_info({argv, argv + argc}, s.seed, "random vectors", {},
+                                           {{"draws", s.draws}, {"largest", s.largest}, {"seed", s.seed}}));
     record.write_manifest(manifest);
     const noise_is_gaussian::Results results =
         noise_is_gaussian::run(s, [&](const noise_is_gaussian::Case& c, const noise_is_gaussian::Row& row) {

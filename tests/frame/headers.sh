@@ -8,8 +8,8 @@ check=$1 compiler=$2 include=$3
 shift 3
 flags=(-std=c++20 -I"$include" "$@")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-errors=$(mktemp)
-trap 'rm -f "$errors"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 # T, N, C, H, W, D, V and other letters are the library's template parameters and dimensions, and cannot be macros
 # before it; these can, <complex.h> defines I and <termios.h> B0.
@@ -17,7 +17,7 @@ hostile=(-DG=@ -DI=@ -DJ=@ -DX=@ -DY=@ -DB0=@ -DOVERFLOW=@ -DDOMAIN=@ -DERROR=@ 
   -DNone=@ -DAlways=@ -Dlinux=@ -Dunix=@)
 
 alone() {
-  local header=$1 macros=() needs
+  local header=$1 errors=$2 macros=() needs
   needs=$(printf '#include "%s"\n' "$header" | "$compiler" "${flags[@]}" -M -x c++ -) || return 1
   if ! [[ $needs =~ /(nlohmann|Eigen)/ ]]; then macros=("${hostile[@]}"); fi
   if ! printf '#include "%s"\n#include "%s"\n' "$header" "$header" |
@@ -36,7 +36,7 @@ limit_of() {
 }
 
 budget() {
-  local header=$1 lines limit
+  local header=$1 errors=$2 lines limit
   printf '#include "%s"\n' "$header" | "$compiler" "${flags[@]}" -E -P -x c++ - >"$errors" || {
     echo "$header cannot be preprocessed" >&2
     return 1
@@ -50,10 +50,14 @@ budget() {
   fi
 }
 
+# As many at a time as there are processors.
+jobs=$(nproc 2>/dev/null || echo 2)
 failed=0 checked=0
 while IFS= read -r header; do
-  "$check" "$header" || failed=$((failed + 1))
+  if ((checked >= jobs)); then wait -n || failed=$((failed + 1)); fi
   checked=$((checked + 1))
+  "$check" "$header" "$work/$checked" &
 done < <(cd "$include" && find qdistill -name '*.hpp' | LC_ALL=C sort)
+for ((i = 0; i < jobs && i < checked; ++i)); do wait -n || failed=$((failed + 1)); done
 echo "$check: $checked headers, $failed failed"
 ((checked > 0 && failed == 0))
