@@ -66,14 +66,14 @@ void infer_case(const char* name, Index n, Net make, Index side = 32) {
   });
 }
 
-/// The packed student, batch normalisation and 4-bit weights, in the runtime.
-void runtime_case(const char* name, Index n) {
-  add_case(name, [n](benchmark::State& state) {
+/// A packed network, batch normalisation and 4-bit weights, in the runtime.
+void runtime_case(const char* name, models::PolinoSpec (*spec)(), Index n) {
+  add_case(name, [spec, n](benchmark::State& state) {
     const Images images(n);
-    auto student = models::polino_cnn<float>(models::polino_student_1());
-    const double work = operations(student, images.x.shape());
-    quant::attach(student, quant::Uniform{.bits = 4, .bucket_size = 256});
-    const runtime::Model model = runtime::Model::from(quant::pack(student, {3, 32, 32}));
+    auto net = models::polino_cnn<float>(spec());
+    const double work = operations(net, images.x.shape());
+    quant::attach(net, quant::Uniform{.bits = 4, .bucket_size = 256});
+    const runtime::Model model = runtime::Model::from(quant::pack(net, {3, 32, 32}));
     finish(state, images, work, timed(state, warm_up, [&] { benchmark::DoNotOptimize(model.run(images.x).data()); }));
   });
 }
@@ -102,8 +102,10 @@ void add_cases() {
   infer_case("step/wrn16_4_infer", 32, wide(16, 4));
   infer_case("step/resnet18_infer", 8, resnet18, 224);
   infer_case("step/resnet18_infer_b1", 1, resnet18, 224);
-  runtime_case("step/student_packed_infer", batch);
-  runtime_case("step/student_packed_infer_b1", 1);
+  runtime_case("step/teacher_packed_infer", models::polino_teacher, batch);
+  runtime_case("step/teacher_packed_infer_b1", models::polino_teacher, 1);
+  runtime_case("step/student_packed_infer", models::polino_student_1, batch);
+  runtime_case("step/student_packed_infer_b1", models::polino_student_1, 1);
 }
 
 }  // namespace qdistill_bench

@@ -5,22 +5,15 @@
 #include <cmath>
 #include <vector>
 
-#include "qdistill/core/random.hpp"
+#include "numbers.hpp"
 #include "qdistill/kernels/cpu/conv_data.hpp"
 #include "qdistill/kernels/cpu/conv_weights.hpp"
 
 using namespace qdistill;
 using namespace qdistill::kernels;
+using qdistill_test::numbers;
 
 namespace {
-
-template <class T>
-std::vector<T> numbers(Index n, std::uint64_t stream) {
-  std::vector<T> v(static_cast<std::size_t>(n));
-  const RandomStream random{11, stream};
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<T>(random.uniform(i) * 2 - 1);
-  return v;
-}
 
 Index input_size(const Conv2dShape& s) { return s.N * s.C * s.H * s.W; }
 Index weight_size(const Conv2dShape& s) { return s.O * (s.C / s.groups) * s.KH * s.KW; }
@@ -103,7 +96,7 @@ void check_shape(const Conv2dShape& s) {
 }
 
 // N, C, H, W, O, KH, KW, stride, padding, dilation, groups
-const Conv2dShape shapes[] = {
+const Conv2dShape conv_shapes[] = {
     {1, 1, 1, 1, 1, 1, 1},
     {2, 3, 5, 7, 4, 1, 1},
     {2, 3, 5, 7, 4, 3, 3, 1, 1, 1, 1},
@@ -144,22 +137,22 @@ const Conv2dShape shapes[] = {
 
 TEST_CASE("convolution and its gradients equal plain loops", "[kernels][conv]") {
   SECTION("float") {
-    for (const auto& s : shapes) check_shape<float>(s);
+    for (const auto& s : conv_shapes) check_shape<float>(s);
   }
   SECTION("double") {
-    for (const auto& s : shapes) check_shape<double>(s);
+    for (const auto& s : conv_shapes) check_shape<double>(s);
   }
 }
 
 TEST_CASE("convolution of shapes that are cut into parts equals plain loops", "[kernels][conv]") {
   check_shape<float>({17, 20, 12, 12, 30, 3, 3, 1, 1, 1, 1});
-  check_shape<float>({1, 40, 16, 16, 50, 3, 3, 1, 1, 1, 1});
+  check_shape<float>({1, 31, 16, 16, 50, 3, 3, 1, 1, 1, 1});
 }
 
 TEST_CASE("convolution gives the same bits with 1, 2 and 4 threads", "[kernels][conv][threads]") {
   const int threads = num_threads();
   for (const Conv2dShape& s :
-       {Conv2dShape{25, 19, 16, 16, 30, 3, 3, 1, 1, 1, 1}, Conv2dShape{1, 40, 16, 16, 50, 3, 3, 1, 1, 1, 1},
+       {Conv2dShape{25, 19, 16, 16, 30, 3, 3, 1, 1, 1, 1}, Conv2dShape{1, 31, 16, 16, 50, 3, 3, 1, 1, 1, 1},
         Conv2dShape{40, 16, 7, 7, 20, 3, 3, 1, 1, 1, 1}, Conv2dShape{6, 16, 17, 15, 16, 5, 5, 2, 2, 2, 2, 1, 1, 4}}) {
     const auto x = numbers<float>(input_size(s), 1), w = numbers<float>(weight_size(s), 2),
                dy = numbers<float>(output_size(s), 3), bias = numbers<float>(s.O, 4);

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "qdistill/core/random.hpp"
+#include "numbers.hpp"
 #include "qdistill/kernels/cpu/conv.hpp"
 #include "qdistill/kernels/cpu/conv_data.hpp"
 #include "qdistill/kernels/cpu/conv_weights.hpp"
@@ -22,19 +22,12 @@ Conv2dShape shape(Index n, Index c, Index h, Index w, Index o, Index k, Index pa
   return s;
 }
 
-std::vector<float> random(Index n, std::uint64_t seed) {
-  std::vector<float> v(static_cast<std::size_t>(n));
-  const RandomStream stream{seed, 0};
-  for (Index i = 0; i < n; ++i) v[static_cast<std::size_t>(i)] = 2 * stream.uniform(static_cast<std::uint64_t>(i)) - 1;
-  return v;
-}
-
 struct Data {
   explicit Data(const Conv2dShape& s)
-      : x(random(s.N * s.C * s.H * s.W, 1)),
-        w(random(s.O * s.C * s.KH * s.KW, 2)),
-        bias(random(s.O, 3)),
-        dy(random(s.N * s.O * s.out_h() * s.out_w(), 4)) {}
+      : x(numbers<float>(s.N * s.C * s.H * s.W, 1)),
+        w(numbers<float>(s.O * s.C * s.KH * s.KW, 2)),
+        bias(numbers<float>(s.O, 3)),
+        dy(numbers<float>(s.N * s.O * s.out_h() * s.out_w(), 4)) {}
   std::vector<float> x, w, bias, dy;
 };
 
@@ -110,7 +103,8 @@ TEST_CASE("Winograd convolutions agree with the direct sum in double", "[kernels
        {shape(2, 32, 32, 32, 24, 3, 1, 1), shape(33, 32, 8, 8, 33, 3, 1, 1), shape(6, 35, 21, 18, 24, 3, 0, 2),
         shape(130, 32, 2, 3, 25, 3, 1, 1), shape(3, 33, 9, 70, 24, 3, 2, 0), shape(1, 32, 45, 47, 28, 3, 1, 1),
         shape(1, 32, 24, 32, 24, 5, 2, 2), shape(9, 33, 8, 8, 29, 5, 2, 2), shape(4, 32, 11, 14, 24, 5, 0, 4),
-        shape(70, 32, 3, 4, 26, 5, 1, 2), shape(1, 34, 22, 75, 24, 5, 3, 1)}) {
+        shape(70, 32, 3, 4, 26, 5, 1, 2), shape(1, 34, 22, 75, 24, 5, 3, 1), shape(1, 32, 16, 16, 24, 3, 1, 1),
+        shape(1, 33, 17, 18, 25, 3, 1, 1), shape(2, 35, 8, 7, 24, 5, 2, 2)}) {
     INFO("N " << s.N << " C " << s.C << " H " << s.H << " W " << s.W << " O " << s.O << " K " << s.KH << " padding "
               << s.pad_h << ' ' << s.pad_w);
     REQUIRE(kernels::conv_algorithm<float>(s) == kernels::ConvAlgorithm::winograd);
@@ -132,7 +126,9 @@ TEST_CASE("Winograd convolutions agree with the direct sum in double", "[kernels
 
 TEST_CASE("Winograd convolutions have the same bits for any number of threads", "[kernels]") {
   const int before = num_threads();
-  for (const Conv2dShape& s : {shape(12, 40, 16, 16, 40, 3, 1, 1), shape(6, 33, 16, 16, 40, 5, 2, 2)}) {
+  // Many panels of tiles, few, less than one.
+  for (const Conv2dShape& s : {shape(12, 40, 16, 16, 40, 3, 1, 1), shape(6, 33, 16, 16, 40, 5, 2, 2),
+                               shape(3, 40, 16, 16, 40, 3, 1, 1), shape(1, 33, 8, 8, 40, 5, 2, 2)}) {
     const Data d(s);
     set_num_threads(1);
     const Results one = run(s, d, ConvMode::fast);
@@ -183,8 +179,15 @@ TEST_CASE("the algorithm is chosen by shape and mode", "[kernels]") {
   CHECK(changed([](auto& o) { o.dil_h = 2; }) == ConvAlgorithm::direct);
   CHECK(changed([](auto& o) { o.groups = 2; }) == ConvAlgorithm::direct);
   CHECK(changed([](auto& o) { o.C = 3; }) == ConvAlgorithm::direct);
-  CHECK(changed([](auto& o) { o.N = 1; }) == ConvAlgorithm::direct);
+  CHECK(changed([](auto& o) { o.N = 1; }) == ConvAlgorithm::winograd);
+  CHECK(changed([](auto& o) { o.N = 1, o.H = 12; }) == ConvAlgorithm::direct);
+  CHECK(changed([](auto& o) { o.N = 1, o.C = o.O = 512; }) == ConvAlgorithm::direct);
   CHECK(changed([](auto& o) { o.pad_h = 3; }) == ConvAlgorithm::direct);
+  Conv2dShape few = s;
+  few.N = 7;
+  CHECK(kernels::conv_algorithm<float>(s, kernels::ConvPass::weights) == ConvAlgorithm::winograd);
+  CHECK(kernels::conv_algorithm<float>(few, kernels::ConvPass::weights) == ConvAlgorithm::direct);
+  CHECK(kernels::conv_algorithm<float>(few, kernels::ConvPass::data) == ConvAlgorithm::winograd);
   set_conv_mode(ConvMode::exact);
   CHECK(kernels::conv_algorithm<float>(s) == ConvAlgorithm::direct);
   set_conv_mode(ConvMode::fast);

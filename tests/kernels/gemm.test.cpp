@@ -5,20 +5,13 @@
 #include <cmath>
 #include <vector>
 
-#include "qdistill/core/random.hpp"
+#include "numbers.hpp"
 
 using namespace qdistill;
 using namespace qdistill::kernels;
+using qdistill_test::numbers;
 
 namespace {
-
-template <class T>
-std::vector<T> numbers(Index n, std::uint64_t stream) {
-  std::vector<T> v(static_cast<std::size_t>(n));
-  const RandomStream random{7, stream};
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<T>(random.uniform(i) * 2 - 1);
-  return v;
-}
 
 /// One product of every kind of epilogue; returns the largest error in units of the tolerance.
 template <class T>

@@ -1,12 +1,13 @@
 /// The runtime on every kind of encoding: the bits of the same network with its weights decoded to dense tensors.
 #include <catch2/catch.hpp>
-#include <cstring>
 
 #include "../encoding/kinds.hpp"
 #include "../io/temporary_folder.hpp"
 #include "qdistill/runtime/model.hpp"
+#include "runtime/trained.hpp"
 
 using namespace qdistill;
+using qdistill_test::same_bits;
 
 namespace {
 
@@ -31,11 +32,6 @@ io::PackedModel every_kind() {
   m.tensors["out.weight"] = kinds::uniform({10, 40}, 4, 64, 6);
   m.tensors["out.bias"] = kinds::dense({10}, 7);
   return m;
-}
-
-bool same_bits(const Tensor<float>& a, const Tensor<float>& b) {
-  return a.shape() == b.shape() &&
-         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.numel()) * sizeof(float)) == 0;
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "qdistill/quant/uniform.hpp"
 #include "qdistill/runtime/model.hpp"
 #include "runtime/trained.hpp"
+#include "threads.hpp"
 
 using namespace qdistill;
 using namespace qdistill_test;
@@ -89,15 +90,16 @@ TEST_CASE("runtime: residual networks of both families, to the last bit", "[runt
 
 TEST_CASE("runtime: a residual network holds no more values than it needs", "[runtime]") {
   // At the widest, where the second group begins: the block's input, its normalised form, and a convolution of twice
-  // as many channels. A block of the pool may be an eighth larger than asked for.
+  // as many channels. Beside them the convolution's working memory, of less than half a value for one thread.
+  const Threads one(1);
   auto model = models::wide_resnet<float>({.depth = 28, .widen_factor = 1});
   const runtime::Model net = runtime::Model::from(quant::pack(model, {3, 16, 16}));
-  const Tensor<float> x = Tensor<float>::ones({32, 3, 16, 16});
+  const Tensor<float> x = Tensor<float>::ones({128, 3, 16, 16});
   net.run(x);
-  const std::size_t before = memory_stats().in_use, plane = 32 * 16 * 16 * 16 * sizeof(float);
+  const std::size_t before = memory_stats().in_use, plane = 128 * 16 * 16 * 16 * sizeof(float);
   reset_peak_memory();
   net.run(x);
-  CHECK(memory_stats().peak - before <= 4 * plane / 8 * 9);
+  CHECK(memory_stats().peak - before <= 9 * plane / 2);
   CHECK(memory_stats().in_use == before);
 }
 

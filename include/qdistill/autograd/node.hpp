@@ -129,8 +129,8 @@ template <class T>
 class GradientSlot {
  public:
   GradientSlot() noexcept = default;
-  GradientSlot(Tensor<T>* grad, const Shape* shape, Device device) noexcept
-      : grad_(grad), shape_(shape), device_(device) {}
+  GradientSlot(Tensor<T>* grad, const Shape* shape, Device device, Lifetime lifetime = Lifetime::step) noexcept
+      : grad_(grad), shape_(shape), device_(device), lifetime_(lifetime) {}
 
   /// False if nobody asks for this gradient: skip the work.
   bool wanted() const noexcept { return grad_ != nullptr; }
@@ -145,6 +145,13 @@ class GradientSlot {
     return buffer_;
   }
   const Shape& shape() const noexcept { return *shape_; }
+  /// Makes data() the buffer of dL/dy where that is possible, for a closure that reads each element of dy, of the
+  /// input's shape, no later than it writes the same one here. Changes nothing where it is not.
+  void reuse(const Tensor<T>& dy) {
+    if (!grad_ || grad_->defined() || !dy.sole_owner() || dy.shape() != *shape_) return;
+    *grad_ = dy;
+    buffer_ = grad_->data();
+  }
   /// Takes `g`, of the input's shape, as the gradient, or adds it to what has arrived.
   void accumulate(Tensor<T> g) {
     if (!wanted()) return;
@@ -169,13 +176,14 @@ class GradientSlot {
       if (!grad_->sole_owner()) *grad_ = grad_->clone();  // somebody else sees this buffer: dy handed on, or a user
     } else {
       mode_ = Write::set;
-      *grad_ = Tensor<T>::empty(*shape_, device_);
+      *grad_ = Tensor<T>::empty(*shape_, device_, lifetime_);
     }
     buffer_ = grad_->data();
   }
   Tensor<T>* grad_ = nullptr;
   const Shape* shape_ = nullptr;
   Device device_ = Device::cpu;
+  Lifetime lifetime_ = Lifetime::step;
   Write mode_ = Write::set;
   T* buffer_ = nullptr;
 };
@@ -184,13 +192,16 @@ class GradientSlot {
 template <class T>
 class Gradients {
  public:
-  Gradients(GradientSlot<T>* slots, int count) noexcept : slots_(slots), count_(count) {}
+  Gradients(GradientSlot<T>* slots, int count, bool last) noexcept : slots_(slots), count_(count), last_(last) {}
   int size() const noexcept { return count_; }
   GradientSlot<T>& operator[](int i) noexcept { return slots_[i]; }
+  /// True if the closure is not called again: what it saved may go as soon as it was used (Saved::drop).
+  bool last() const noexcept { return last_; }
 
  private:
   GradientSlot<T>* slots_;
   int count_;
+  bool last_;
 };
 
 /// A node of a Tensor<T>: leaf (no inputs, keeps its gradient) or result of an operation.

@@ -14,33 +14,9 @@
 ///   }
 #pragma once
 
-#include "qdistill/autograd/node.hpp"
+#include "qdistill/autograd/saved.hpp"
 
 namespace qdistill::inline QDISTILL_ABI {
-
-/// A tensor kept for the backward pass: detached, and refused when it was changed in place since. Throws GraphError.
-template <class T>
-class Saved {
- public:
-  Saved() noexcept = default;
-  explicit Saved(const Tensor<T>& t) : tensor_(t.detach()), version_(t.version()) {}
-  const Tensor<T>& get() const {
-    check<GraphError>(tensor_.version() == version_, "backward", "a tensor of shape ", tensor_.shape(),
-                      " that the graph saved was changed in place (version ", tensor_.version(), ", saved at ",
-                      version_, "). HINT: clone() it before the change");
-    return tensor_;
-  }
-  const T* data() const { return get().data(); }
-
- private:
-  Tensor<T> tensor_;
-  std::uint64_t version_ = 0;
-};
-
-template <class T>
-Saved<T> save(const Tensor<T>& t) {
-  return Saved<T>(t);
-}
 
 /// The graph parts of an operation's inputs, in the order of the closure's gradients.
 template <class T>
@@ -110,9 +86,10 @@ class LambdaNode final : public TypedNode<T> {
       // An input given twice gets a buffer for each place, so that a closure may write both at once.
       bool first = true;
       for (int j = 0; j < i; ++j) first = first && inputs_[j].get() != inputs_[i].get();
-      slots[i] = GradientSlot<In>(first ? &node->grad() : &extra[i], &node->shape(), node->device());
+      slots[i] = GradientSlot<In>(first ? &node->grad() : &extra[i], &node->shape(), node->device(),
+                                  node->is_leaf() ? Lifetime::lasting : Lifetime::step);
     }
-    Gradients<In> gradients(slots, n);
+    Gradients<In> gradients(slots, n, !retain_graph);
     try {
       as_function()(dy, gradients);
     } catch (...) {

@@ -45,17 +45,17 @@ class Tensor {
   Tensor() noexcept = default;
 
   /// Uninitialised. Throws ShapeError for a bad shape, DeviceError for a device that is not there.
-  static Tensor empty(const Shape& shape, Device device = Device::cpu) {
+  static Tensor empty(const Shape& shape, Device device = Device::cpu, Lifetime lifetime = Lifetime::step) {
     const Index n = checked_numel("tensor", shape);
     check<ShapeError>(n <= (Index{1} << 44) / static_cast<Index>(sizeof(T)), "tensor", "got shape ", shape,
                       ", which is larger than 2^44 bytes");
     Tensor t;
-    t.storage_ = Storage::allocate(static_cast<std::size_t>(n) * sizeof(T), device);
+    t.storage_ = Storage::allocate(static_cast<std::size_t>(n) * sizeof(T), device, lifetime);
     t.shape_ = shape, t.strides_ = row_major(shape), t.contiguous_ = true;
     return t;
   }
-  static Tensor full(const Shape& shape, T value, Device device = Device::cpu) {
-    Tensor t = empty(shape, device);
+  static Tensor full(const Shape& shape, T value, Device device = Device::cpu, Lifetime lifetime = Lifetime::step) {
+    Tensor t = empty(shape, device, lifetime);
     fill_elements(t.data(), t.numel(), value);
     return t;
   }
@@ -187,7 +187,15 @@ class Tensor {
     return t;
   }
   /// True if this handle alone holds the storage, so that its buffer may be reused.
-  bool sole_owner() const noexcept { return storage_ && storage_->use_count() == 1; }
+  bool sole_owner() const noexcept { return storage_ && storage_->use_count() == 1 && !storage_->has_recipe(); }
+  /// Null if undefined.
+  const Ref<Storage>& storage() const noexcept { return storage_; }
+  /// The same view, without graph, of another storage of the same size, or of none.
+  Tensor on(Ref<Storage> storage) const {
+    Tensor t = detach();
+    t.storage_ = std::move(storage);
+    return t;
+  }
   bool shares_storage(const Tensor& other) const noexcept { return storage_ == other.storage_; }
 
   // Graph part; see autograd/.

@@ -122,13 +122,15 @@ class PolinoCnn final : public nn::Module<T> {
     Tensor<T> y = x;
     Index position = 0;
     for (std::size_t i = 0; i < convs_.size(); ++i, ++position) {
-      y = norms_[i]->forward(convs_[i]->forward_relu(y));
+      y = convs_[i]->forward_relu(y);  // in two statements: the first one's input is gone in the second
+      y = norms_[i]->forward(y);
       if (pools_after(position)) y = max_pool2d(y, 2);
       if (const double p = dropout_at(position); p > 0) y = dropout2d(y, p, this->training());
     }
     y = flatten(y, 1);
     for (std::size_t i = 0; i < linears_.size(); ++i, ++position) {
-      y = flat_norms_[i]->forward(linears_[i]->forward_relu(y));
+      y = linears_[i]->forward_relu(y);
+      y = flat_norms_[i]->forward(y);
       if (const double p = dropout_at(position); p > 0) y = dropout(y, p, this->training());
     }
     return out_->forward_relu(y);

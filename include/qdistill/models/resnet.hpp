@@ -75,8 +75,10 @@ class ResidualBlock final : public nn::Module<T> {
 
   Tensor<T> forward(const Tensor<T>& x) override {
     Tensor<T> y = x;
-    for (std::size_t i = 0; i + 1 < convs_.size(); ++i) y = norms_[i]->forward_relu(convs_[i]->forward(y));
-    y = norms_.back()->forward(convs_.back()->forward(y));
+    for (std::size_t i = 0; i < convs_.size(); ++i) {
+      y = convs_[i]->forward(y);  // in two statements: the first one's input is gone in the second
+      y = i + 1 < convs_.size() ? norms_[i]->forward_relu(y) : norms_[i]->forward(y);
+    }
     return add_relu(std::move(y), downsample_->forward(x));
   }
   const char* type() const noexcept override { return bottleneck_ ? "Bottleneck" : "BasicBlock"; }

@@ -52,6 +52,9 @@ class Module {
   Tensor<T> operator()(const Tensor<T>& x) { return forward(x); }
   /// relu(forward(x)), the same bits; layers override it that have the ReLU in their own pass.
   virtual Tensor<T> forward_relu(const Tensor<T>& x) { return relu(forward(x)); }
+  /// True if forward(relu(x)) is relu(forward(x)), gradients included, as of a max pool: Sequential puts the ReLU
+  /// behind.
+  virtual bool commutes_with_relu() const { return false; }
 
   /// The class's name, for summaries and errors.
   virtual const char* type() const noexcept = 0;

@@ -16,6 +16,8 @@ class MaxPool2d final : public Module<T> {
   /// A stride of 0 is the kernel's size.
   explicit MaxPool2d(Size2d kernel, MaxPool2dOptions options = {}) : kernel_(kernel), options_(options) {}
   Tensor<T> forward(const Tensor<T>& x) override { return max_pool2d(x, kernel_, options_); }
+  /// Not with padding: of a window in nothing else the largest element is -infinity.
+  bool commutes_with_relu() const override { return options_.padding.h == 0 && options_.padding.w == 0; }
   const char* type() const noexcept override { return "MaxPool2d"; }
   int describe(Network& network, int input, const std::string&) const override {
     return network.add("max_pool2d", {input},

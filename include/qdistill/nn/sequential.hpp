@@ -24,14 +24,24 @@ class Sequential final : public Module<T> {
   }
   Index size() const noexcept { return static_cast<Index>(this->children().size()); }
 
-  /// A ReLU is computed by the module in front of it, in its own pass where it can.
+  /// A ReLU is computed by the module in front of it, in its own pass where it can; in front of a max pool it comes
+  /// behind it, where fewer elements are left and the backward pass needs no other tensor than the pool's result.
   Tensor<T> forward(const Tensor<T>& x) override {
     const auto& layers = this->children();
+    const auto is_relu = [&](std::size_t i) {
+      return i < layers.size() && dynamic_cast<const ReLU<T>*>(layers[i].module.get());
+    };
     Tensor<T> y = x;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-      const bool with_relu = i + 1 < layers.size() && dynamic_cast<const ReLU<T>*>(layers[i + 1].module.get());
-      y = with_relu ? layers[i].module->forward_relu(y) : layers[i].module->forward(y);
-      if (with_relu) ++i;
+      Module<T>& layer = *layers[i].module;
+      if (!is_relu(i + 1)) {
+        y = layer.forward(y);
+      } else if (i + 2 < layers.size() && layers[i + 2].module->commutes_with_relu()) {
+        y = layer.forward(y);
+        y = layers[i += 2].module->forward_relu(y);
+      } else {
+        y = layer.forward_relu(y), ++i;
+      }
     }
     return y;
   }

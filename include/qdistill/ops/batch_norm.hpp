@@ -8,6 +8,26 @@ namespace qdistill::inline QDISTILL_ABI {
 
 namespace detail {
 
+/// How batch normalisation computes its output again, and what its gradient needs.
+template <class T>
+struct BatchNormOutput {
+  Saved<T> x, weight, bias;
+  Tensor<T> mean, inverse_std;  ///< that were used
+  kernels::BatchNormShape shape;
+  bool relu;
+
+  kernels::BatchNormChannels<T> channels() const {
+    kernels::BatchNormChannels<T> p;
+    p.weight = weight.data(), p.bias = bias.data();
+    p.mean = const_cast<T*>(mean.data()), p.inverse_std = const_cast<T*>(inverse_std.data());
+    return p;
+  }
+  void operator()(Tensor<T>& y) const {
+    on_device(y.device(),
+              [&](auto dev) { kernels::batch_norm_eval(dev, x.data(), y.data(), shape, channels(), relu); });
+  }
+};
+
 template <class T>
 Tensor<T> batch_norm(const char* op, const Tensor<T>& x, Tensor<T> running_mean, Tensor<T> running_var,
                      const Tensor<T>& weight, const Tensor<T>& bias, bool training, double momentum, double eps,
@@ -52,20 +72,21 @@ Tensor<T> batch_norm(const char* op, const Tensor<T>& x, Tensor<T> running_mean,
     }
     on_device(x.device(), [&](auto dev) { kernels::batch_norm_eval(dev, in.data(), y.data(), s, p, relu); });
   }
-  return record(op, y, inputs(x, weight, bias),
-                [in = save(in), w = save(w), y = save_if(relu, y), mean, inverse_std, s, training, relu](
-                    Tensor<T>& dy, Gradients<T>& dx) mutable {
-                  const Tensor<T> dz = relu ? through_relu(dy, y.get()) : dy;
-                  kernels::BatchNormChannels<T> channels;
-                  channels.weight = w.data(), channels.mean = mean.data(), channels.inverse_std = inverse_std.data();
-                  kernels::BatchNormGradients<T> g;
-                  if (dx[0].wanted()) g.dx = dx[0].data(), g.write_dx = dx[0].mode();
-                  if (dx[1].wanted()) g.dweight = dx[1].data(), g.write_dweight = dx[1].mode();
-                  if (dx[2].wanted()) g.dbias = dx[2].data(), g.write_dbias = dx[2].mode();
-                  on_device(dz.device(), [&](auto dev) {
-                    kernels::batch_norm_backward(dev, in.data(), dz.data(), s, channels, training, g);
-                  });
-                });
+  Inputs<T> graph = inputs(x, weight, bias);
+  if (graph.size() == 0) return y;
+  const auto output =
+      recomputable(y, BatchNormOutput<T>{keep(in), keep(w), keep(b), std::move(mean), std::move(inverse_std), s, relu});
+  return record(op, std::move(y), std::move(graph), [output, training](const Tensor<T>& dy, Gradients<T>& dx) {
+    kernels::BatchNormGradients<T> g;
+    dx[0].reuse(dy);
+    if (dx[0].wanted()) g.dx = dx[0].data(), g.write_dx = dx[0].mode();
+    if (dx[1].wanted()) g.dweight = dx[1].data(), g.write_dweight = dx[1].mode();
+    if (dx[2].wanted()) g.dbias = dx[2].data(), g.write_dbias = dx[2].mode();
+    on_device(dy.device(), [&](auto dev) {
+      kernels::batch_norm_backward(dev, output->x.data(), dy.data(), output->shape, output->channels(), training,
+                                   output->relu, g);
+    });
+  });
 }
 
 }  // namespace detail

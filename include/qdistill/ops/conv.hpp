@@ -48,11 +48,11 @@ Tensor<T> convolution(const char* op, const Tensor<T>& x, const Tensor<T>& w, co
             [&](auto dev) { kernels::conv2d_forward(dev, s, xd.data(), wd.data(), bd.data(), y.data(), relu); });
   return record(op, y, inputs(x, w, bias),
                 [x = save_if(w.requires_grad(), xd), w = save_if(x.requires_grad(), wd), y = save_if(relu, y), s, relu](
-                    Tensor<T>& dy, Gradients<T>& dx) {
+                    Tensor<T>& dy, Gradients<T>& dx) mutable {
                   const Tensor<T> dz = relu ? through_relu(dy, y.get()) : dy;
+                  y.drop(dx.last());
+                  // The weights first: x may go before dL/dx comes.
                   on_device(dz.device(), [&](auto dev) {
-                    if (dx[0].wanted())
-                      kernels::conv2d_backward_data(dev, s, dz.data(), w.data(), dx[0].data(), dx[0].mode());
                     const bool together = dx[1].wanted() && dx[2].wanted() && dx[1].mode() == dx[2].mode();
                     if (dx[1].wanted())
                       kernels::conv2d_backward_weights(dev, s, x.data(), dz.data(), dx[1].data(),
@@ -60,6 +60,9 @@ Tensor<T> convolution(const char* op, const Tensor<T>& x, const Tensor<T>& w, co
                     if (dx[2].wanted() && !together)
                       kernels::sum_repeated(dev, {s.N, s.O, s.out_h() * s.out_w()}, {0, 1, 0}, dz.data(), dx[2].data(),
                                             dx[2].mode());
+                    x.drop(dx.last());
+                    if (dx[0].wanted())
+                      kernels::conv2d_backward_data(dev, s, dz.data(), w.data(), dx[0].data(), dx[0].mode());
                   });
                 });
 }

@@ -43,6 +43,7 @@ Tensor<T> dropout(const Tensor<T>& x, double p, bool training, Generator& genera
     kernels::dropout(dev, in.data(), y.data(), in.numel(), plan.stream, plan.threshold, scale, Write::set);
   });
   return record("dropout", y, inputs(x), [plan, scale](const Tensor<T>& dy, Gradients<T>& dx) {
+    dx[0].reuse(dy);
     on_device(dy.device(), [&](auto dev) {
       kernels::dropout(dev, dy.data(), dx[0].data(), dy.numel(), plan.stream, plan.threshold, scale, dx[0].mode());
     });
@@ -66,6 +67,7 @@ Tensor<T> dropout2d(const Tensor<T>& x, double p, bool training, Generator& gene
     kernels::dropout_rows(dev, in.data(), y.data(), rows, inner, plan.stream, plan.threshold, scale, Write::set);
   });
   return record("dropout2d", y, inputs(x), [plan, scale, rows, inner](const Tensor<T>& dy, Gradients<T>& dx) {
+    dx[0].reuse(dy);
     on_device(dy.device(), [&](auto dev) {
       kernels::dropout_rows(dev, dy.data(), dx[0].data(), rows, inner, plan.stream, plan.threshold, scale,
                             dx[0].mode());

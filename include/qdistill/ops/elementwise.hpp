@@ -9,6 +9,7 @@ namespace qdistill::inline QDISTILL_ABI::detail {
 
 template <class T, class F>
 void elementwise_backward(F f, const Tensor<T>& dy, const T* kept, GradientSlot<T>& dx) {
+  dx.reuse(dy);
   on_device(dy.device(), [&](auto dev) {
     kernels::map_backward(dev, dy.numel(), dy.data(), kept, dx.data(), dx.mode(),
                           [f](T d, T v) QDISTILL_ISA_BODY { return f.gradient(d, v); });

@@ -29,17 +29,20 @@ Tensor<T> linear(const char* op, const Tensor<T>& x, const Tensor<T>& w, const T
   });
   return record(op, y, inputs(x, w, bias),
                 [x = save_if(w.requires_grad(), xd), w = save_if(x.requires_grad(), wd), y = save_if(relu, y), rows, in,
-                 out, relu](Tensor<T>& dy, Gradients<T>& dx) {
+                 out, relu](Tensor<T>& dy, Gradients<T>& dx) mutable {
                   const Tensor<T> dz = relu ? through_relu(dy, y.get()) : dy;
+                  y.drop(dx.last());
+                  // The weights first: x may go before dL/dx comes.
                   on_device(dz.device(), [&](auto dev) {
-                    if (dx[0].wanted())
-                      kernels::gemm(dev, false, false, rows, in, out, dz.data(), out, w.data(), in, dx[0].data(), in,
-                                    kernels::Epilogue<T>{nullptr, nullptr, false, dx[0].mode()});
                     if (dx[1].wanted())
                       kernels::gemm(dev, true, false, out, in, rows, dz.data(), out, x.data(), in, dx[1].data(), in,
                                     kernels::Epilogue<T>{nullptr, nullptr, false, dx[1].mode()});
                     if (dx[2].wanted())
                       kernels::sum_repeated(dev, {rows, out}, {0, 1}, dz.data(), dx[2].data(), dx[2].mode());
+                    x.drop(dx.last());
+                    if (dx[0].wanted())
+                      kernels::gemm(dev, false, false, rows, in, out, dz.data(), out, w.data(), in, dx[0].data(), in,
+                                    kernels::Epilogue<T>{nullptr, nullptr, false, dx[0].mode()});
                   });
                 });
 }

@@ -47,7 +47,8 @@ class Optimizer {
       check<ShapeError>(grad.shape() == s.parameter.shape() && grad.contiguous(), name_, "got a gradient of shape ",
                         grad.shape(), ", expected a contiguous one of shape ", s.parameter.shape());
       for (std::size_t k = 0; k < state_names_.size(); ++k)
-        if (!s.state[k].defined()) s.state[k] = Tensor<T>::full(s.parameter.shape(), initial_, s.parameter.device());
+        if (!s.state[k].defined())
+          s.state[k] = Tensor<T>::full(s.parameter.shape(), initial_, s.parameter.device(), Lifetime::lasting);
       ++s.steps;
       for (Index begin = 0, n = s.parameter.numel(); begin < n; begin += memory_grain)
         chunks_.push_back({&s, begin, begin + memory_grain < n ? begin + memory_grain : n});

@@ -22,7 +22,7 @@ bool fold_batch_norm(Product& product, const BatchNormLayer& norm) {
   if (product.relu || product.weight.shape()[0] != channels) return false;
   if (std::is_same_v<Product, LinearLayer> && product.shape.rank() != 1) return false;  // its outputs come last
   const Index taps = product.weight.numel() / channels;
-  Tensor<float> weight = Tensor<float>::empty(product.weight.shape()), bias = Tensor<float>::empty({channels});
+  Tensor<float> weight = roomy(product.weight.shape()), bias = Tensor<float>::empty({channels});
   for (Index c = 0; c < channels; ++c) {
     const auto at = [c](const Tensor<float>& t, double otherwise) {
       return t.defined() ? static_cast<double>(t.data()[c]) : otherwise;

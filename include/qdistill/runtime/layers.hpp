@@ -1,21 +1,22 @@
 /// The operations that the runtime executes, one small type each: a constructor that reads and checks the operation
 /// (shapes of one sample, attributes, weights), and `run`, which calls the kernels of training's evaluation phase, so
-/// that the results have the same bits.
+/// that the results have the same bits. Layers with a product also have `prepare`, to be called once before `run`: it
+/// replaces the decoded weight, which may be changed until then, by its packed form (runtime/prepared.hpp).
 ///
 /// `run(n, in)` gets the inputs of a batch of n samples, contiguous. A tensor that is the sole owner of its buffer may
 /// be overwritten: its value is not used again.
 #pragma once
 
 #include <cmath>
+#include <utility>
 
 #include "qdistill/kernels/cpu/arithmetic_functions.hpp"
 #include "qdistill/kernels/cpu/batch_norm.hpp"
-#include "qdistill/kernels/cpu/conv.hpp"
 #include "qdistill/kernels/cpu/elementwise.hpp"
 #include "qdistill/kernels/cpu/elementwise_functions.hpp"
-#include "qdistill/kernels/cpu/gemm.hpp"
 #include "qdistill/kernels/cpu/pact.hpp"
 #include "qdistill/runtime/op_reader.hpp"
+#include "qdistill/runtime/prepared.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::runtime {
 
@@ -44,15 +45,17 @@ struct LinearLayer {
     shape[x.rank() - 1] = out;
     for (int d = 0; d + 1 < x.rank(); ++d) rows *= x[d];
   }
+  void prepare(WeightPacker& packer) { packed = packer.linear(std::exchange(weight, {})); }
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     Tensor<float> y = Tensor<float>::empty(batched(n, shape));
-    kernels::gemm(Cpu{}, false, true, n * rows, out, in, std::as_const(x[0]).data(), in, weight.data(), in, y.data(),
-                  out, kernels::Epilogue<float>{nullptr, bias.data(), relu, Write::set});
+    kernels::gemm_packed(Cpu{}, false, n * rows, out, in, std::as_const(x[0]).data(), in, packed.data(), y.data(), out,
+                         kernels::Epilogue<float>{nullptr, bias.data(), relu, Write::set});
     return y;
   }
 
   Shape shape;
-  Tensor<float> weight, bias;
+  Tensor<float> weight, bias;  ///< weight: until `prepare`
+  Tensor<float> packed;
   Index rows = 1, in = 0, out = 0;
   bool relu = false;
 };
@@ -94,16 +97,19 @@ struct ConvLayer {
     bias = op.vector_if_any("bias", s.O);
     shape = Spatial == 2 ? Shape{s.O, s.out_h(), s.out_w()} : Shape{s.O, s.out_w()};
   }
+  void prepare(WeightPacker& packer) { packed = packer.conv(s, std::exchange(weight, {})); }
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     Tensor<float> y = Tensor<float>::empty(batched(n, shape));
     kernels::Conv2dShape sizes = s;
     sizes.N = n;
-    kernels::conv2d_forward(Cpu{}, sizes, std::as_const(x[0]).data(), weight.data(), bias.data(), y.data(), relu);
+    kernels::conv2d_forward(Cpu{}, sizes, std::as_const(x[0]).data(), packed.filters(sizes), bias.data(), y.data(),
+                            relu);
     return y;
   }
 
   Shape shape;
-  Tensor<float> weight, bias;
+  Tensor<float> weight, bias;  ///< weight: until `prepare`
+  ConvWeights packed;
   kernels::Conv2dShape s;
   bool relu = false;
 };

@@ -4,9 +4,9 @@
 ///   const Tensor<float> logits = net.run(images);   // [N, 3, 32, 32] -> [N, 10]
 ///
 /// The results have the same bits as the trained model's forward in evaluation with its quantizers attached, but not
-/// those of load(path, {.fold_batch_norm = true}), which is faster. Weights are decoded to float once, when the model
-/// is made. Attributes of an operation that the runtime does not know are ignored; operations and roles of tensors that
-/// it does not know are refused.
+/// those of load(path, {.fold_batch_norm = true}), which is faster. Weights are decoded to float and packed for the
+/// kernels once, when the model is made. Attributes of an operation that the runtime does not know are ignored;
+/// operations and roles of tensors that it does not know are refused.
 #pragma once
 
 #include "qdistill/io/packed.hpp"

@@ -3,6 +3,7 @@
 /// from a damaged or hostile file.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,6 +16,12 @@ namespace qdistill::inline QDISTILL_ABI::runtime {
 
 /// Most elements of a weight: 4 GiB of floats. A product code decodes to any multiple of its bytes in the file.
 inline constexpr Index max_weight_elements = Index{1} << 30;
+
+/// A tensor with room behind its last element, in which a weight is packed where it lies (runtime/prepared.hpp).
+inline Tensor<float> roomy(const Shape& shape) {
+  constexpr Index room = 32;  // the widest panel of the product
+  return Tensor<float>::empty({shape.numel() + room}).window(shape, row_major(shape), 0);
+}
 
 /// Float tensors by name, decoded at first use: a tensor that several operations share is decoded and held once.
 class TensorSource {
@@ -31,9 +38,15 @@ class TensorSource {
     check<ShapeError>(checked_numel("runtime", e.shape) <= max_weight_elements, "runtime", "got tensor '", name,
                       "' of shape ", std::span<const Index>(e.shape), ", expected at most 2^30 elements");
     Tensor<float>& held = decoded_[name];
-    if (!held.defined()) held = Tensor<float>::from(decode_ref(e), Shape(std::span<const Index>(e.shape)));
+    if (!held.defined()) {
+      const std::vector<float> values = decode_ref(e);
+      held = roomy(Shape(std::span<const Index>(e.shape)));
+      std::copy(values.begin(), values.end(), held.data());
+    }
     return held;
   }
+  /// Leaves the decoded tensors to those who got them.
+  void release() noexcept { decoded_.clear(); }
 
  private:
   const std::map<std::string, Encoding>& encoded_;

@@ -1,4 +1,4 @@
-/// From a network as plain data to a list of checked steps with decoded weights.
+/// From a network as plain data to a list of checked steps with weights that are ready to run.
 ///
 /// All shapes but the batch are known here, so every error of a network shows before it runs. Operations whose result
 /// is not needed are checked and left out; a ReLU behind a convolution, a linear layer, a batch normalisation or a sum
@@ -164,6 +164,14 @@ inline Plan make_plan(const io::PackedModel& model, const PlanOptions& options =
   }
   plan.output = shapes[static_cast<std::size_t>(network.output)];
   detail::find_last_uses(plan.steps, shapes, network.output);
+  tensors.release();
+  WeightPacker packer;
+  for (Step& step : plan.steps)
+    std::visit(
+        [&](auto& layer) {
+          if constexpr (requires { layer.prepare(packer); }) layer.prepare(packer);
+        },
+        step.layer);
   return plan;
 }
 

@@ -204,11 +204,13 @@ struct BatchNormGradients {
   Write write_dx = Write::set, write_dweight = Write::set, write_dbias = Write::set;
 };
 
-/// With xh = (x - mean) inverse_std and M = batch * inner:
-///   dbias = sum dy,  dweight = sum dy xh,
-///   dx = weight inverse_std (dy - dbias / M - xh dweight / M)   (training)
-///   dx = weight inverse_std dy                                  (evaluation: the statistics are constants)
-template <class T>
+/// With xh = (x - mean) inverse_std, M = batch * inner, and dz = dy, or with the ReLU behind it 0 where the output is 0
+/// (which is computed again):
+///   dbias = sum dz,  dweight = sum dz xh,
+///   dx = weight inverse_std (dz - dbias / M - xh dweight / M)   (training)
+///   dx = weight inverse_std dz                                  (evaluation: the statistics are constants)
+/// dx may be the array dy.
+template <bool Relu, class T>
 void batch_norm_backward(Cpu, const T* x, const T* dy, BatchNormShape s, BatchNormChannels<T> p, bool training,
                          BatchNormGradients<T> g) {
   const double count = static_cast<double>(s.batch * s.inner);
@@ -217,22 +219,30 @@ void batch_norm_backward(Cpu, const T* x, const T* dy, BatchNormShape s, BatchNo
   for_each_channel(s, [=](Index begin, Index end) QDISTILL_ISA_BODY {
     const Index columns = end - begin;
     T k0[batch_norm_columns] = {}, k1[batch_norm_columns] = {}, scale[batch_norm_columns], mean[batch_norm_columns];
+    T shift[batch_norm_columns];
     double sum[batch_norm_columns] = {}, dot[batch_norm_columns] = {};
     for (Index c = 0; c < columns; ++c) {
       mean[c] = p.mean[begin + c];
       scale[c] = p.inverse_std[begin + c] * (p.weight ? p.weight[begin + c] : T(1));
+      shift[c] = p.bias ? p.bias[begin + c] : T(0);
     }
+    // dz from dy and x - mean.
+    const auto through = [](T d, T centred, T a, T b)
+                             QDISTILL_ISA_BODY { return !Relu || centred * a + b > T(0) ? d : T(0); };
     if (training || g.dweight || g.dbias) {
       if (s.inner == 1) {
-        const T *const from = x + begin, *const dfrom = dy + begin, *const m = mean;
+        const T *const from = x + begin, *const dfrom = dy + begin, *const m = mean, *const u = scale, *const v = shift;
         column_sums<T>(s.batch, columns, sum, dot, [=](Index n, Index c, T& a, T& b) QDISTILL_ISA_BODY {
-          const T d = dfrom[n * s.channels + c];
-          a += d, b += d * (from[n * s.channels + c] - m[c]);
+          const T centred = from[n * s.channels + c] - m[c];
+          const T d = through(dfrom[n * s.channels + c], centred, u[c], v[c]);
+          a += d, b += d * centred;
         });
       } else {
-        const T m = mean[0];  // one channel at a time
-        const TwoSums sums = channel_sums<T>(
-            s, begin, [=](Index i, T& a, T& b) QDISTILL_ISA_BODY { a += dy[i], b += dy[i] * (x[i] - m); });
+        const T m = mean[0], u = scale[0], v = shift[0];  // one channel at a time
+        const TwoSums sums = channel_sums<T>(s, begin, [=](Index i, T& a, T& b) QDISTILL_ISA_BODY {
+          const T centred = x[i] - m, d = through(dy[i], centred, u, v);
+          a += d, b += d * centred;
+        });
         sum[0] = sums.a, dot[0] = sums.b;
       }
       for (Index c = 0; c < columns; ++c) {
@@ -253,17 +263,30 @@ void batch_norm_backward(Cpu, const T* x, const T* dy, BatchNormShape s, BatchNo
         T* const dxr = g.dx + row;
         if (s.inner == 1) {
           QDISTILL_SIMD
-          for (Index c = 0; c < columns; ++c) put<Add>(dxr[c], scale[c] * (dyr[c] - k0[c] - (xr[c] - mean[c]) * k1[c]));
+          for (Index c = 0; c < columns; ++c) {
+            const T centred = xr[c] - mean[c], d = through(dyr[c], centred, scale[c], shift[c]);
+            put<Add>(dxr[c], scale[c] * (d - k0[c] - centred * k1[c]));
+          }
         } else {
-          const T a = scale[0], b = k0[0], d = k1[0], m = mean[0];
+          const T a = scale[0], b = k0[0], k = k1[0], m = mean[0], v = shift[0];
           QDISTILL_SIMD
-          for (Index i = 0; i < s.inner; ++i) put<Add>(dxr[i], a * (dyr[i] - b - (xr[i] - m) * d));
+          for (Index i = 0; i < s.inner; ++i) {
+            const T centred = xr[i] - m, d = through(dyr[i], centred, a, v);
+            put<Add>(dxr[i], a * (d - b - centred * k));
+          }
         }
       }
     };
     if (g.write_dx == Write::add) write_rows(std::true_type{});
     else write_rows(std::false_type{});
   });
+}
+
+template <class T>
+void batch_norm_backward(Cpu dev, const T* x, const T* dy, BatchNormShape s, BatchNormChannels<T> p, bool training,
+                         bool relu, BatchNormGradients<T> g) {
+  if (relu) batch_norm_backward<true>(dev, x, dy, s, p, training, g);
+  else batch_norm_backward<false>(dev, x, dy, s, p, training, g);
 }
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

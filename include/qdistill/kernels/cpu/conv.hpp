@@ -2,7 +2,8 @@
 ///
 ///   y[n] (O x pixels) = weight (O x taps)  patches of x[n] (taps x pixels)
 ///
-/// conv_data.hpp and conv_weights.hpp hold the gradients.
+/// Weights come as they are, or packed once for many calls (ConvFilters), with the same bits. conv_data.hpp and
+/// conv_weights.hpp hold the gradients.
 #pragma once
 
 #include "qdistill/core/compiled.hpp"
@@ -36,6 +37,25 @@ struct ForwardWeights {
   ForwardWeights group(Index i) const noexcept { return {w + i * outputs * taps, outputs, taps}; }
   void pack(Index k0, Index k, Index row, Index rows, T* panel) const {
     pack_transposed(w + row * taps + k0, taps, rows, k, panel, rows);
+  }
+};
+
+/// ForwardWeights of all groups as pack_groups wrote them.
+template <class T>
+struct PackedWeights {
+  const T* data;
+  Index outputs, taps;  ///< of one group
+
+  /// As ForwardWeights, for the rows of one tile.
+  void pack(Index k0, Index k, Index row, Index rows, T* panel) const {
+    const DepthSplit depth(taps, false);
+    while (k > 0) {
+      const Index block = k0 / depth.block, begin = depth.begin(block), end = depth.begin(block + 1);
+      const Index count = std::min(k, end - k0);
+      std::memcpy(panel, data + begin * outputs + row * (end - begin) + (k0 - begin) * rows,
+                  static_cast<std::size_t>(count * rows) * sizeof(T));
+      panel += count * rows, k0 += count, k -= count;
+    }
   }
 };
 
@@ -82,7 +102,8 @@ void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, 
   const bool shared_images = grid.tasks() > 1 && !g.in_place();
 
   const Index offset_bytes = Workspace::round_up(taps * static_cast<Index>(sizeof(Index)));
-  const Index weight_bytes = Workspace::round_up(groups * out_rows * taps * size);
+  constexpr bool is_packed = std::is_same_v<Weights, PackedWeights<T>>;
+  const Index weight_bytes = is_packed ? 0 : Workspace::round_up(groups * out_rows * taps * size);
   const Index image_bytes = Workspace::round_up(g.scratch() * size), bundle_bytes = bundle * image_bytes;
   const Index part_bytes = bundle > 1 ? Workspace::round_up(out_rows * columns * size) : 0;
   const Index source_step = g.channels * g.src_h * g.src_w;
@@ -91,10 +112,16 @@ void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, 
                       part_bytes + (shared_images ? 0 : bundle_bytes) + panel_elements(tiles, depth, columns) * size,
                       ceil_div(tasks, grain));
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
-  T* const packed = reinterpret_cast<T*>(workspace.shared() + offset_bytes);
   unsigned char* const padded = workspace.shared() + offset_bytes + weight_bytes;
   write_offsets(offsets);
-  pack_groups(weights, groups, rows, depth, packed);
+  const T* packed;
+  if constexpr (is_packed) {
+    packed = weights.data;
+  } else {
+    T* const room = reinterpret_cast<T*>(workspace.shared() + offset_bytes);
+    pack_groups(weights, groups, rows, depth, room);
+    packed = room;
+  }
   // Item i is group i % groups of the images from i / groups * bundle on.
   const auto pad = [&](Index item, Index c0, Index c1, unsigned char* to) {
     const Index first = item / groups * bundle, count = std::min(bundle, images - first);
@@ -138,28 +165,90 @@ void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, 
   });
 }
 
+/// y = epilogue(x convolved with `weights`), by the algorithm for `s`; `filters`, if not null, are their transform.
+template <class T, class Weights>
+void conv2d_forward(const Conv2dShape& s, const T* x, const Weights& weights, const T* filters, const T* bias, T* y,
+                    bool relu) {
+  const Epilogue<T> epilogue{bias, nullptr, relu, Write::set};
+  if constexpr (winograd_scalar<T>) {
+    if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
+      const auto run = [&](const auto& factor) {
+        winograd(s.KH, s.N, s.C, s.H, s.W, s.pad_h, s.pad_w, s.O, s.out_h(), s.out_w(), x, y, epilogue, factor, false);
+      };
+      return filters ? run(TransformedFilters{filters}) : run(weights);
+    }
+  }
+  const PatchGeometry g = forward_patches(s);
+  patch_product(g, s.N, s.groups, weights.outputs, weights.taps, x, y, epilogue, weights,
+                [&](Index* to) { forward_offsets(s, g, to); });
+}
+
 }  // namespace detail
 
 /// y (N, O, out_h, out_w) = x (N, C, H, W) convolved with w (O, C / groups, KH, KW), plus bias (O) if not null, then
 /// max(y, 0) where `relu`.
 template <class T>
 void conv2d_forward(Cpu, const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y, bool relu = false) {
+  const detail::ForwardWeights<T> weights{w, s.O / s.groups, s.C / s.groups * s.KH * s.KW};
+  detail::conv2d_forward(s, x, weights, static_cast<const T*>(nullptr), bias, y, relu);
+}
+
+/// Weights prepared for many forward calls, of any number and size of images.
+template <class T>
+struct ConvFilters {
+  const T* packed;              ///< what conv2d_pack wrote
+  const T* winograd = nullptr;  ///< what conv2d_transform wrote, or null: transformed in each call that needs it
+};
+
+/// Packs w (O, C / groups, KH, KW) into as many elements.
+template <class T>
+void conv2d_pack(Cpu, const Conv2dShape& s, const T* w, T* packed) {
   using namespace detail;
   const Index outputs = s.O / s.groups, taps = s.C / s.groups * s.KH * s.KW;
-  const Epilogue<T> epilogue{bias, nullptr, relu, Write::set};
+  pack_groups(ForwardWeights<T>{w, outputs, taps}, s.groups, RowSplit(outputs, tile_set<T>().rows),
+              DepthSplit(taps, false), packed);
+}
+
+/// Whether a call for `s` gains from transformed filters: it runs with Winograd, on so few tiles that transforming them
+/// takes more than a few per cent of its time.
+template <class T>
+bool conv2d_wants_transform(const Conv2dShape& s) noexcept {
+  const Index m = 7 - s.KH;
+  return conv_algorithm<T>(s) == ConvAlgorithm::winograd &&
+         s.N * detail::ceil_div(s.out_h(), m) * detail::ceil_div(s.out_w(), m) < 512;
+}
+
+/// Elements of transformed filters.
+inline Index conv2d_transform_size(const Conv2dShape& s) noexcept { return 36 * detail::filter_stride(s.O, s.C); }
+
+/// Transforms packed weights for Winograd.
+template <class T>
+void conv2d_transform(Cpu, const Conv2dShape& s, const T* packed, T* filters) {
+  using namespace detail;
   if constexpr (winograd_scalar<T>) {
-    if (conv_algorithm<T>(s) == ConvAlgorithm::winograd)
-      return winograd(s.KH, s.N, s.C, s.H, s.W, s.pad_h, s.pad_w, s.O, s.out_h(), s.out_w(), x, y, epilogue,
-                      ForwardWeights<T>{w, outputs, taps}, false);
+    const PackedWeights<T> weights{packed, s.O, s.C * s.KH * s.KW};
+    const RowSplit rows(s.O, tile_set<T>().rows);
+    const DepthSplit depth(s.C, false);
+    if (s.KH == 3) transform_filters<3>(weights, rows, depth, false, filters);
+    else transform_filters<5>(weights, rows, depth, false, filters);
   }
-  const PatchGeometry g = forward_patches(s);
-  patch_product(g, s.N, s.groups, outputs, taps, x, y, epilogue, ForwardWeights<T>{w, outputs, taps},
-                [&](Index* to) { forward_offsets(s, g, to); });
+}
+
+/// The same convolution with prepared weights: the same bits.
+template <class T>
+void conv2d_forward(Cpu, const Conv2dShape& s, const T* x, const ConvFilters<T>& w, const T* bias, T* y,
+                    bool relu = false) {
+  const detail::PackedWeights<T> weights{w.packed, s.O / s.groups, s.C / s.groups * s.KH * s.KW};
+  detail::conv2d_forward(s, x, weights, w.winograd, bias, y, relu);
 }
 
 #if QDISTILL_COMPILED
 QDISTILL_EXTERN template void conv2d_forward<float>(Cpu, const Conv2dShape&, const float*, const float*, const float*,
                                                     float*, bool);
+QDISTILL_EXTERN template void conv2d_pack<float>(Cpu, const Conv2dShape&, const float*, float*);
+QDISTILL_EXTERN template void conv2d_transform<float>(Cpu, const Conv2dShape&, const float*, float*);
+QDISTILL_EXTERN template void conv2d_forward<float>(Cpu, const Conv2dShape&, const float*, const ConvFilters<float>&,
+                                                    const float*, float*, bool);
 #endif
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

@@ -4,7 +4,8 @@
 ///   Winograd   F(4x4, 3x3) and F(2x2, 5x5) (conv_winograd.hpp, conv_winograd_weights.hpp): float, 3 x 3 or 5 x 5, no
 ///              stride, dilation or groups, and enough channels and tiles to pay for the transforms
 ///
-/// The choice depends on the shape alone, the number of images included, never on the number of threads.
+/// The choice depends on the shape alone, the number of images included, never on the number of threads, nor on whether
+/// the weights come prepared.
 #pragma once
 
 #include <atomic>
@@ -35,6 +36,7 @@ inline void set_conv_mode(ConvMode mode) noexcept {
 namespace kernels {
 
 enum class ConvAlgorithm { direct, winograd };
+enum class ConvPass { forward, data, weights };
 
 /// Element types that Winograd is compiled for.
 #if defined(__GNUC__)
@@ -45,19 +47,20 @@ template <class T>
 inline constexpr bool winograd_scalar = false;
 #endif
 
-/// The algorithm for `s` with elements of type T, the same in all three directions.
+/// The algorithm for `s` with elements of type T. Forward and to the data, Winograd needs as many tiles as fill the
+/// vectors of the product; to the weights, whose sums run over the tiles, as many as pay for 36 such sums.
 template <class T>
-ConvAlgorithm conv_algorithm(const Conv2dShape& s) noexcept {
+ConvAlgorithm conv_algorithm(const Conv2dShape& s, ConvPass pass = ConvPass::forward) noexcept {
   if constexpr (winograd_scalar<T>) {
     if (conv_mode() == ConvMode::exact) return ConvAlgorithm::direct;
     const bool plain = s.stride_h == 1 && s.stride_w == 1 && s.dil_h == 1 && s.dil_w == 1 && s.groups == 1;
     if (!plain || s.KH != s.KW || (s.KH != 3 && s.KH != 5) || s.pad_h >= s.KH || s.pad_w >= s.KW)
       return ConvAlgorithm::direct;
-    const Index m = 7 - s.KH, least = 128;
+    const Index m = 7 - s.KH, least = pass == ConvPass::weights ? 128 : s.C * s.O > 65536 ? 64 : 16;
     const Index tiles = s.N * ((s.out_h() + m - 1) / m) * ((s.out_w() + m - 1) / m);
     if (s.C >= 32 && s.O >= 24 && tiles >= least) return ConvAlgorithm::winograd;
   }
-  (void)s;
+  (void)s, (void)pass;
   return ConvAlgorithm::direct;
 }
 

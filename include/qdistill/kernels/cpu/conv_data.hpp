@@ -146,7 +146,7 @@ void conv2d_backward_data(Cpu, const Conv2dShape& s, const T* dy, const T* w, T*
   const Epilogue<T> epilogue{nullptr, nullptr, false, write};
   const BackwardWeights<T> weights{w, outputs, channels, window, nullptr, window};
   if constexpr (winograd_scalar<T>) {
-    if (conv_algorithm<T>(s) == ConvAlgorithm::winograd)
+    if (conv_algorithm<T>(s, ConvPass::data) == ConvAlgorithm::winograd)
       return winograd(s.KH, s.N, s.O, s.out_h(), s.out_w(), s.KH - 1 - s.pad_h, s.KW - 1 - s.pad_w, s.C, s.H, s.W, dy,
                       dx, epilogue, weights, true);
   }

@@ -299,9 +299,9 @@ struct PatchColumns {
   const PatchGeometry& geometry;
   const Index* offsets;
   const T* image;
-  static constexpr Index stride = 0;
 
-  const T* in_place(Index, Index) const noexcept { return nullptr; }
+  const T* in_place(Index, Index, Index, Index, Index) const noexcept { return nullptr; }
+  Index row(Index) const noexcept { return 0; }
   void pack(Index k0, Index k, Index j, Index width, T* panel, Index ld) const {
 #if QDISTILL_X86
     if constexpr (std::is_same_v<T, float>)

@@ -115,7 +115,7 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   }
   if (s.O <= 0) return;
   if constexpr (winograd_scalar<T>) {
-    if (conv_algorithm<T>(s) == ConvAlgorithm::winograd) {
+    if (conv_algorithm<T>(s, ConvPass::weights) == ConvAlgorithm::winograd) {
       winograd_weights(s, x, dy, dw, write);
       if (dbias) sum_pixels(s, pixels, dy, dbias, write);
       return;

@@ -4,7 +4,8 @@
 ///
 /// U are the transformed filters, packed once as left factors; V the transformed tiles of the images, written as the
 /// panels of 32 tiles that the register tile reads; M is transformed back into pixels. A task takes one panel through
-/// all three steps, so V and M stay in the second cache. Tiles run over all images, so small images fill panels too.
+/// all three steps, so V and M stay in the second cache; where there are few panels, each step is cut into tasks of its
+/// own, by channels, points and rows. Tiles run over all images, so small images fill panels too.
 #pragma once
 
 #include "qdistill/kernels/cpu/conv_algorithm.hpp"
@@ -82,6 +83,8 @@ class TilePanel {
                   to + image.offset * g.row());
     }
   }
+  /// Columns of the products that are needed: one half or both.
+  Index columns() const noexcept { return runs_ > 0 && run_[runs_ - 1].lane >= half ? size : half; }
   const Run* begin() const noexcept { return run_; }
   const Run* end() const noexcept { return run_ + runs_; }
 
@@ -112,6 +115,8 @@ class TilePanel {
 /// Where a panel's transformed tiles lie: point p, channel c at p * stride + c * 32. The stride is not a multiple of
 /// 4 KiB, on which the 36 stores of a tile would fall into one set of the first cache.
 constexpr Index winograd_stride(Index channels) noexcept { return channels * TilePanel::size + 16; }
+/// The same for filters of `rows` x `depth`.
+constexpr Index filter_stride(Index rows, Index depth) noexcept { return rows * depth + 16; }
 
 /// Rows of 16 tiles after the vertical transform, once for each shift by whole tiles that a tile reaches.
 template <int M, int Reach>
@@ -122,14 +127,14 @@ struct TileRows {
 
 /// V[p][c] <- tiles of one channel. `padded` is what TilePanel::pad wrote. Input: B^T d B for tiles of 6 x 6;
 /// otherwise G d G^T for tiles of M x M.
-/// Only points [6 first, 6 last), the first of which goes to v.
+/// Only points [6 first, 6 last), the first of which goes to v, and `columns`.
 template <int M, bool Input>
 QDISTILL_INLINE void transform_tiles(const TilePanel& panel, Index row, const float* padded,
-                                     TileRows<M, Input ? 6 : M>& t, float* v, Index stride, int first = 0,
-                                     int last = 6) {
+                                     TileRows<M, Input ? 6 : M>& t, float* v, Index stride, int first = 0, int last = 6,
+                                     Index columns = TilePanel::size) {
   constexpr int reach = Input ? 6 : M, shifts = TileRows<M, reach>::shifts;
   const TilePanel::Run* run = panel.begin();
-  for (Index half = 0; half < 2; ++half) {
+  for (Index half = 0; half * TilePanel::half < columns; ++half) {
     for (; run != panel.end() && run->lane < (half + 1) * TilePanel::half; ++run) {
       const Index at = (run->lane - half * TilePanel::half) * M, length = run->count * M;
       for (int s = 0; s < shifts; ++s) {
@@ -221,7 +226,7 @@ QDISTILL_INLINE void write_pixels(const TilePanel& panel, const float* m, Index 
 template <int R, class Weights>
 void transform_filters(const Weights& weights, const RowSplit& rows, const DepthSplit& depth, bool reverse, float* u) {
   constexpr Index taps = R * R, chunk = 16, lanes = 16;
-  const Index next = rows.rows * depth.depth, chunks = ceil_div(depth.block, chunk);
+  const Index next = filter_stride(rows.rows, depth.depth), chunks = ceil_div(depth.block, chunk);
   parallel_for(rows.tiles * depth.blocks * chunks, 4, [&](Index begin, Index end) {
     alignas(64) float packed[(chunk * taps + 2) * lanes];
     for (Index t = begin; t < end; ++t) {
@@ -259,54 +264,132 @@ void transform_filters(const Weights& weights, const RowSplit& rows, const Depth
   });
 }
 
+/// Filters that transform_filters wrote before.
+struct TransformedFilters {
+  const float* u;
+};
+
+/// The three steps of one product, each for a part of a panel.
+template <int R>
+struct WinogradSteps {
+  static constexpr int M = 7 - R;
+  const TileGeometry& g;
+  const TileSet<float>& tiles;
+  RowSplit rows;
+  DepthSplit depth;
+  Index u_stride, v_stride, m_stride;
+  const float* u;
+
+  /// V of channels [c0, c1). `padded`: TilePanel::scratch elements.
+  void load(const TilePanel& panel, Index c0, Index c1, const float* src, float* padded, TileRows<M, 6>& transformed,
+            float* v) const {
+    with_isa([&]() QDISTILL_ISA_BODY {
+      for (Index c = c0; c < c1; ++c) {
+        panel.pad(src, c, padded);
+        transform_tiles<M, true>(panel, g.row(), padded, transformed, v + c * TilePanel::size, v_stride, 0, 6,
+                                 panel.columns());
+      }
+    });
+  }
+  /// M of one point, `columns` of the panel.
+  void multiply(Index point, Index columns, const float* v, float* m) const {
+    for (Index kb = 0; kb < depth.blocks; ++kb)
+      for (Index j = 0; j < columns; j += tiles.cols) {
+        TileArgs<float> args;
+        const Index k0 = depth.begin(kb);
+        args.k = depth.begin(kb + 1) - k0, args.b = v + point * v_stride + k0 * TilePanel::size + j;
+        args.ldb = TilePanel::size, args.c = m + point * m_stride + j, args.ldc = TilePanel::size;
+        args.cols = std::min(tiles.cols, columns - j), args.load = kb > 0;
+        multiply_panel(tiles, rows, 0, rows.tiles, u + point * u_stride + k0 * rows.rows, args);
+      }
+  }
+  /// The pixels of rows [r0, r1).
+  void store(const TilePanel& panel, Index r0, Index r1, const float* m, const Epilogue<float>& epilogue, Index out_h,
+             Index out_w, float* dst) const {
+    with_isa([&]() QDISTILL_ISA_BODY {
+      for (Index r = r0; r < r1; ++r) {
+        const PixelEpilogue e{epilogue.bias_row ? epilogue.bias_row + r : nullptr, epilogue.relu, epilogue.write};
+        write_pixels<M>(panel, m + r * TilePanel::size, m_stride, e, out_h, out_w, dst + r * out_h * out_w,
+                        rows.rows * out_h * out_w);
+      }
+    });
+  }
+};
+
 /// dst (images x rows x out_h x out_w) = epilogue of the product of `weights` with the tiles of src.
 template <int R, class Weights>
 void winograd_product(const TileGeometry& g, Index out_rows, Index out_h, Index out_w, const float* src, float* dst,
                       const Epilogue<float>& epilogue, const Weights& weights, bool reverse) {
   constexpr int M = 7 - R;
-  const TileSet<float>& tiles = tile_set<float>();
-  const RowSplit rows(out_rows, tiles.rows);
-  const DepthSplit depth(g.channels, false);
+  constexpr bool transformed = std::is_same_v<Weights, TransformedFilters>;
   constexpr Index size = static_cast<Index>(sizeof(float));
-  const Index points = out_rows * g.channels, v_stride = winograd_stride(g.channels),
-              m_stride = winograd_stride(out_rows);
-  const Index v_bytes = Workspace::round_up(36 * v_stride * size), m_bytes = Workspace::round_up(36 * m_stride * size);
+  WinogradSteps<R> steps{g,
+                         tile_set<float>(),
+                         RowSplit(out_rows, tile_set<float>().rows),
+                         DepthSplit(g.channels, false),
+                         filter_stride(out_rows, g.channels),
+                         winograd_stride(g.channels),
+                         winograd_stride(out_rows),
+                         nullptr};
+  const Index v_bytes = Workspace::round_up(36 * steps.v_stride * size);
+  const Index m_bytes = Workspace::round_up(36 * steps.m_stride * size);
+  const Index pad_bytes = Workspace::round_up(TilePanel::scratch(g) * size);
+  const Index u_bytes = transformed ? 0 : Workspace::round_up(36 * steps.u_stride * size);
   const Index panels = ceil_div(g.count(), TilePanel::size);
-  Workspace workspace(36 * points * size, v_bytes + m_bytes + TilePanel::scratch(g) * size, panels);
-  float* const u = reinterpret_cast<float*>(workspace.shared());
-  transform_filters<R>(weights, rows, depth, reverse, u);
-  parallel_for(panels, 1, [&](Index begin, Index end) {
-    const Workspace::Task task(workspace);
-    float* const v = reinterpret_cast<float*>(task.data());
-    float* const m = reinterpret_cast<float*>(task.data() + v_bytes);
-    float* const padded = reinterpret_cast<float*>(task.data() + v_bytes + m_bytes);
-    std::memset(padded, 0, static_cast<std::size_t>(TilePanel::scratch(g) * size));
-    TileRows<M, 6> transformed;
-    for (Index p = begin; p < end; ++p) {
-      const TilePanel panel(g, p);
-      with_isa([&]() QDISTILL_ISA_BODY {
-        for (Index c = 0; c < g.channels; ++c) {
-          panel.pad(src, c, padded);
-          transform_tiles<M, true>(panel, g.row(), padded, transformed, v + c * TilePanel::size, v_stride);
-        }
-      });
-      for (Index i = 0; i < 36; ++i)
-        for (Index kb = 0; kb < depth.blocks; ++kb)
-          for (Index j = 0; j < TilePanel::size; j += tiles.cols) {
-            TileArgs<float> args;
-            const Index k0 = depth.begin(kb);
-            args.k = depth.begin(kb + 1) - k0, args.b = v + i * v_stride + k0 * TilePanel::size + j;
-            args.ldb = TilePanel::size, args.c = m + i * m_stride + j, args.ldc = TilePanel::size;
-            args.cols = std::min(tiles.cols, TilePanel::size - j), args.load = kb > 0;
-            multiply_panel(tiles, rows, 0, rows.tiles, u + i * points + k0 * out_rows, args);
-          }
-      with_isa([&]() QDISTILL_ISA_BODY {
-        for (Index r = 0; r < out_rows; ++r) {
-          const PixelEpilogue e{epilogue.bias_row ? epilogue.bias_row + r : nullptr, epilogue.relu, epilogue.write};
-          write_pixels<M>(panel, m + r * TilePanel::size, m_stride, e, out_h, out_w, dst + r * out_h * out_w,
-                          out_rows * out_h * out_w);
-        }
-      });
+  const bool few = panels < 8;
+  Workspace workspace(u_bytes + (few ? panels * (v_bytes + m_bytes) : 0), pad_bytes + (few ? 0 : v_bytes + m_bytes),
+                      few ? 64 : panels);
+  if constexpr (transformed) {
+    steps.u = weights.u;
+  } else {
+    float* const u = reinterpret_cast<float*>(workspace.shared());
+    transform_filters<R>(weights, steps.rows, steps.depth, reverse, u);
+    steps.u = u;
+  }
+  // Calls f(first, last, scratch, rows) with cleared memory of its own.
+  const auto with_scratch = [&](Index count, Index grain, auto f) {
+    parallel_for(count, grain, [&](Index begin, Index end) {
+      const Workspace::Task task(workspace);
+      float* const padded = reinterpret_cast<float*>(task.data());
+      std::memset(padded, 0, static_cast<std::size_t>(pad_bytes));
+      TileRows<M, 6> rows;
+      f(begin, end, padded, rows);
+    });
+  };
+  if (!few) {
+    with_scratch(panels, 1, [&](Index begin, Index end, float* padded, TileRows<M, 6>& rows) {
+      float* const v = padded + pad_bytes / size;
+      float* const m = v + v_bytes / size;
+      for (Index p = begin; p < end; ++p) {
+        const TilePanel panel(g, p);
+        steps.load(panel, 0, g.channels, src, padded, rows, v);
+        for (Index i = 0; i < 36; ++i) steps.multiply(i, panel.columns(), v, m);
+        steps.store(panel, 0, out_rows, m, epilogue, out_h, out_w, dst);
+      }
+    });
+    return;
+  }
+  float* const vs = reinterpret_cast<float*>(workspace.shared() + u_bytes);
+  float* const ms = vs + panels * v_bytes / size;
+  constexpr Index run = 16;  // channels or rows of a task
+  const Index loads = ceil_div(g.channels, run), stores = ceil_div(out_rows, run);
+  with_scratch(panels * loads, 1, [&](Index begin, Index end, float* padded, TileRows<M, 6>& rows) {
+    for (Index t = begin; t < end; ++t) {
+      const Index p = t / loads, c = t % loads * run;
+      steps.load(TilePanel(g, p), c, std::min(g.channels, c + run), src, padded, rows, vs + p * v_bytes / size);
+    }
+  });
+  const double work = static_cast<double>(out_rows * g.channels) * static_cast<double>(panels * TilePanel::size);
+  parallel_for(36, std::max<Index>(1, static_cast<Index>(5e5 / work)), [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i)
+      for (Index p = 0; p < panels; ++p)
+        steps.multiply(i, TilePanel(g, p).columns(), vs + p * v_bytes / size, ms + p * m_bytes / size);
+  });
+  parallel_for(panels * stores, 1, [&](Index begin, Index end) {
+    for (Index t = begin; t < end; ++t) {
+      const Index p = t / stores, r = t % stores * run;
+      steps.store(TilePanel(g, p), r, std::min(out_rows, r + run), ms + p * m_bytes / size, epilogue, out_h, out_w,
+                  dst);
     }
   });
 }

@@ -12,16 +12,17 @@ namespace detail {
 /// Elements of the shared factor that are packed at a time: 8 MiB of floats.
 inline constexpr Index shared_elements = Index{2} << 20;
 
-/// Tasks for a product of M x N x K: about 1 M multiplications each, 32 at most.
+/// Tasks for a product of M x N x K: about 1 M multiplications each, 32 at most. Below 12 rows the columns' way from
+/// memory takes longer than their multiplications.
 inline Index wanted_tasks(Index m, Index n, Index k) noexcept {
-  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  const double work = static_cast<double>(std::max<Index>(m, 12)) * static_cast<double>(n) * static_cast<double>(k);
   return work > 31e6 ? 32 : 1 + static_cast<Index>(work / 1e6);
 }
 
-/// The rows are packed once and shared, the columns are packed by the tasks.
-template <class T>
+/// The rows are packed once and shared, the columns are packed by the tasks unless they are.
+template <class T, class Columns>
 void gemm_shared_rows(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
-                      const MatrixColumns<T>& b, T* C, Index ldc, const Epilogue<T>& epilogue) {
+                      const Columns& b, T* C, Index ldc, const Epilogue<T>& epilogue) {
   constexpr Index size = static_cast<Index>(sizeof(T));
   const Index height = std::min(M, std::max<Index>(448, shared_elements / std::max<Index>(1, depth.block)));
   const Index blocks = std::clamp<Index>(shared_elements / std::max<Index>(1, height * depth.block), 1, depth.blocks);
@@ -49,55 +50,65 @@ void gemm_shared_rows(const TileSet<T>& tiles, Index M, Index N, const DepthSpli
   }
 }
 
-/// The columns are packed once and shared, the rows are packed by the tasks: for many rows and few columns.
+/// The columns of the blocks [first, last) of the sum are packed and shared, the rows are packed by the tasks.
 template <class T>
+void multiply_shared_columns(const TileSet<T>& tiles, const RowSplit& runs, Index N, const MatrixRows<T>& a,
+                             const PackedColumns<T>& b, T* C, Index ldc, const Epilogue<T>& e, Workspace& workspace) {
+  const Index nr = tiles.cols;
+  parallel_for(runs.tiles, 1, [&](Index begin, Index end) {
+    const Workspace::Task task(workspace);
+    T* const block = reinterpret_cast<T*>(task.data());
+    for (Index run = begin; run < end; ++run) {
+      const Index m0 = runs.begin(run);
+      const RowSplit rows(runs.begin(run + 1) - m0, tiles.rows);
+      Epilogue<T> part = e;
+      if (e.bias_row) part.bias_row += m0;
+      for (Index kb = b.first; kb < b.last; ++kb) {
+        const Index k0 = b.depth.begin(kb), k = b.depth.begin(kb + 1) - k0;
+        for (Index i = 0; i < rows.tiles; ++i) {
+          const Index r0 = rows.begin(i);
+          a.pack(k0, k, m0 + r0, rows.begin(i + 1) - r0, block + r0 * k);
+        }
+        for (Index j = 0; j < N; j += nr) {
+          TileArgs<T> args = tile_args(part, kb, kb + 1 == b.depth.blocks, C + m0 * ldc, ldc, j, std::min(nr, N - j));
+          args.k = k, args.b = b.in_place(k0, k, j), args.ldb = b.row(j);
+          multiply_panel(tiles, rows, 0, rows.tiles, block, args);
+        }
+      }
+    }
+  });
+}
+
+/// For many rows and few columns. The columns are packed here, 8 MiB at a time, unless they are.
+template <class T, class Columns>
 void gemm_shared_columns(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
-                         const MatrixColumns<T>& b, T* C, Index ldc, const Epilogue<T>& e) {
+                         const Columns& b, T* C, Index ldc, const Epilogue<T>& e) {
   constexpr Index size = static_cast<Index>(sizeof(T));
-  const Index nr = tiles.cols, panels = ceil_div(N, nr);
+  constexpr bool packed = std::is_same_v<Columns, PackedColumns<T>>;
   const Index blocks =
-      std::clamp<Index>(shared_elements / std::max<Index>(1, panels * nr * depth.block), 1, depth.blocks);
+      packed ? depth.blocks : std::clamp<Index>(shared_elements / std::max<Index>(1, N * depth.block), 1, depth.blocks);
   const Index wanted = wanted_tasks(M, N, blocks * depth.block);
   const RowSplit runs(M, std::max(4 * tiles.rows, std::min(24 * tiles.rows, ceil_div(M, wanted))));
   const Index height = ceil_div(M, runs.tiles);
-  Workspace workspace(blocks * depth.block * panels * nr * size, height * depth.block * size, runs.tiles);
-  T* const packed = reinterpret_cast<T*>(workspace.shared());
-  for (Index b0 = 0; b0 < depth.blocks; b0 += blocks) {
-    const Index b1 = std::min(depth.blocks, b0 + blocks);
-    const auto panel = [&](Index kb, Index j) {
-      const Index k0 = depth.begin(kb), k = depth.begin(kb + 1) - k0;
-      return packed + (k0 - depth.begin(b0)) * panels * nr + j * k;
-    };
-    const Index grain = std::max<Index>(1, 65536 / std::max<Index>(1, depth.block * nr));
-    parallel_for((b1 - b0) * panels, grain, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) {
-        const Index kb = b0 + i / panels, k0 = depth.begin(kb), j = i % panels * nr;
-        b.pack(k0, depth.begin(kb + 1) - k0, j, std::min(nr, N - j), panel(kb, j), nr);
-      }
-    });
-    parallel_for(runs.tiles, 1, [&](Index begin, Index end) {
-      const Workspace::Task task(workspace);
-      T* const block = reinterpret_cast<T*>(task.data());
-      for (Index run = begin; run < end; ++run) {
-        const Index m0 = runs.begin(run);
-        const RowSplit rows(runs.begin(run + 1) - m0, tiles.rows);
-        Epilogue<T> part = e;
-        if (e.bias_row) part.bias_row += m0;
-        for (Index kb = b0; kb < b1; ++kb) {
-          const Index k0 = depth.begin(kb), k = depth.begin(kb + 1) - k0;
-          for (Index i = 0; i < rows.tiles; ++i) {
-            const Index r0 = rows.begin(i);
-            a.pack(k0, k, m0 + r0, rows.begin(i + 1) - r0, block + r0 * k);
-          }
-          for (Index j = 0; j < N; j += nr) {
-            TileArgs<T> args = tile_args(part, kb, kb + 1 == depth.blocks, C + m0 * ldc, ldc, j, std::min(nr, N - j));
-            args.k = k, args.b = panel(kb, j), args.ldb = nr;
-            multiply_panel(tiles, rows, 0, rows.tiles, block, args);
-          }
-        }
-      }
-    });
+  Workspace workspace(packed ? 0 : (blocks * depth.block * N + tiles.cols) * size, height * depth.block * size,
+                      runs.tiles);
+  if constexpr (packed) {
+    multiply_shared_columns(tiles, runs, N, a, b, C, ldc, e, workspace);
+  } else {
+    T* const room = reinterpret_cast<T*>(workspace.shared());
+    for (Index b0 = 0; b0 < depth.blocks; b0 += blocks)
+      multiply_shared_columns(tiles, runs, N, a,
+                              pack_all_columns(tiles, b, N, depth, b0, std::min(depth.blocks, b0 + blocks), room), C,
+                              ldc, e, workspace);
   }
+}
+
+/// The product, its columns as they lie or packed.
+template <class T, class Columns>
+void gemm_blocked(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
+                  const Columns& b, T* C, Index ldc, const Epilogue<T>& epilogue) {
+  if (M > 2 * N && M > 8 * tiles.rows) gemm_shared_columns(tiles, M, N, depth, a, b, C, ldc, epilogue);
+  else gemm_shared_rows(tiles, M, N, depth, a, b, C, ldc, epilogue);
 }
 
 }  // namespace detail
@@ -111,12 +122,33 @@ void gemm(Cpu, bool trans_a, bool trans_b, Index M, Index N, Index K, const T* A
   using namespace detail;
   if (M <= 0 || N <= 0) return;
   if (K <= 0) K = 0, A = B = C;  // not read, but a null pointer must not be moved
+  gemm_blocked(tile_set<T>(), M, N, DepthSplit(K, epilogue.relu && epilogue.write == Write::add),
+               MatrixRows<T>{A, lda, trans_a}, MatrixColumns<T>{B, ldb, trans_b}, C, ldc, epilogue);
+}
+
+/// Elements that gemm_packed may read of a right factor of K x N; pack_columns writes the first N K.
+template <class T>
+Index packed_columns_size(Index N, Index K) {
+  return N * K + tile_set<T>().cols;
+}
+
+/// Packs op(B), K x N, for gemm_packed; B as in gemm.
+template <class T>
+void pack_columns(Cpu, bool trans_b, Index N, Index K, const T* B, Index ldb, T* packed) {
+  const detail::DepthSplit depth(K, false);
+  detail::pack_all_columns(tile_set<T>(), detail::MatrixColumns<T>{B, ldb, trans_b}, N, depth, 0, depth.blocks, packed);
+}
+
+/// gemm with a right factor that pack_columns wrote: the same bits. Its epilogue sets C.
+template <class T>
+void gemm_packed(Cpu, bool trans_a, Index M, Index N, Index K, const T* A, Index lda, const T* packed, T* C, Index ldc,
+                 const Epilogue<T>& epilogue = {}) {
+  using namespace detail;
+  if (M <= 0 || N <= 0) return;
   const TileSet<T>& tiles = tile_set<T>();
-  const DepthSplit depth(K, epilogue.relu && epilogue.write == Write::add);
-  const MatrixRows<T> a{A, lda, trans_a};
-  const MatrixColumns<T> b{B, ldb, trans_b};
-  if (M > 2 * N && M > 8 * tiles.rows) gemm_shared_columns(tiles, M, N, depth, a, b, C, ldc, epilogue);
-  else gemm_shared_rows(tiles, M, N, depth, a, b, C, ldc, epilogue);
+  const DepthSplit depth(K, false);
+  gemm_blocked(tiles, M, N, depth, MatrixRows<T>{A, lda, trans_a},
+               PackedColumns<T>{packed, N, tiles.cols, depth, 0, depth.blocks}, C, ldc, epilogue);
 }
 
 /// For each i < batch, gemm of A + i stride_a, B + i stride_b into C + i stride_c. A stride of 0 repeats A or B.
@@ -158,6 +190,8 @@ QDISTILL_EXTERN template void gemm<float>(Cpu, bool, bool, Index, Index, Index, 
 QDISTILL_EXTERN template void gemm_batched<float>(Cpu, bool, bool, Index, Index, Index, Index, const float*, Index,
                                                   Index, const float*, Index, Index, float*, Index, Index,
                                                   const Epilogue<float>&);
+QDISTILL_EXTERN template void gemm_packed<float>(Cpu, bool, Index, Index, Index, const float*, Index, const float*,
+                                                 float*, Index, const Epilogue<float>&);
 #endif
 
 }  // namespace qdistill::inline QDISTILL_ABI::kernels

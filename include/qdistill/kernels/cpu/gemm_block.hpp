@@ -2,9 +2,9 @@
 ///
 /// Rows (the left factor) are packed once and shared by all threads; columns (the right factor) are packed panel by
 /// panel by the task that needs them (gemm.hpp has the reverse for many rows and few columns). Packers come from a
-/// closed list: matrices here, weights in conv.hpp and conv_data.hpp, patches in conv_patches.hpp. The order in
-/// which one element of C is summed depends on the length of the sum alone, so neither the split into tasks nor the
-/// number of threads changes a bit.
+/// closed list: matrices here, weights in conv.hpp and conv_data.hpp, patches in conv_patches.hpp; a factor that serves
+/// many products comes packed (PackedRows, PackedColumns). The order in which one element of C is summed depends on
+/// the length of the sum alone, so neither the split into tasks nor who packs nor the number of threads changes a bit.
 #pragma once
 
 #include <algorithm>
@@ -99,9 +99,46 @@ struct MatrixColumns {
     if (transposed) pack_transposed(data + j * stride + k0, stride, width, k, panel, ld);
     else pack_rows(data + k0 * stride + j, stride, width, k, panel, ld);
   }
-  /// The panel where it lies, rows `stride` apart, if the tile can read it there.
-  const T* in_place(Index k0, Index j) const noexcept { return transposed ? nullptr : data + k0 * stride + j; }
+  /// Columns [j, j + width) where they lie, rows `stride` apart, if the tile can read them there and that beats packing
+  /// for `tiles` row tiles.
+  const T* in_place(Index k0, Index, Index j, Index width, Index tiles) const noexcept {
+    return transposed || width < tile_set<T>().cols || tiles > 2 ? nullptr : data + k0 * stride + j;
+  }
+  Index row(Index) const noexcept { return stride; }  ///< elements to the next row there
 };
+
+/// The right factor, packed: for each block [first, last) of the sum, for each panel, block x width elements. The last
+/// panel is as narrow as what is left; a tile reads whole vectors there, up to tiles.cols elements behind the end.
+template <class T>
+struct PackedColumns {
+  const T* data;
+  Index columns, most;  ///< most: of a panel
+  DepthSplit depth;
+  Index first, last;
+
+  Index row(Index j) const noexcept { return std::min(most, columns - j); }
+  const T* in_place(Index k0, Index k, Index j, Index = 0, Index = 0) const noexcept {
+    return data + (k0 - depth.begin(first)) * columns + j * k;
+  }
+  void pack(Index, Index, Index, Index, T*, Index) const noexcept {}  // never called
+};
+
+/// Packs all of N columns for the blocks [first, last) of the sum, as PackedColumns reads them.
+template <class T>
+PackedColumns<T> pack_all_columns(const TileSet<T>& tiles, const MatrixColumns<T>& source, Index N,
+                                  const DepthSplit& depth, Index first, Index last, T* out) {
+  const Index panels = ceil_div(N, tiles.cols);
+  const PackedColumns<T> packed{out, N, tiles.cols, depth, first, last};
+  const Index grain = std::max<Index>(1, 65536 / std::max<Index>(1, depth.block * tiles.cols));
+  parallel_for((last - first) * panels, grain, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const Index k0 = depth.begin(first + i / panels), k = depth.begin(first + i / panels + 1) - k0;
+      const Index j = i % panels * tiles.cols, width = packed.row(j);
+      source.pack(k0, k, j, width, out + (k0 - depth.begin(first)) * N + j * k, width);
+    }
+  });
+  return packed;
+}
 
 /// The arguments of a panel of C that starts at column j: where it is written and what its epilogue does in block kb.
 template <class T>
@@ -159,10 +196,10 @@ void multiply_columns(const TileSet<T>& tiles, const PackedRows<T>& a, Index beg
         for (Index j = g0; j < g1; j += nr) {
           TileArgs<T> args = tile_args(e, kb, last, c, ldc, j, std::min(nr, g1 - j));
           args.k = k, args.ldb = nr;
-          const T* direct = args.cols == nr && end - begin <= 2 ? columns.in_place(k0, j) : nullptr;
+          const T* direct = columns.in_place(k0, k, j, args.cols, end - begin);
           T* panel = panels + (j - g0) * a.depth.block;
           if (direct) {
-            args.b = direct, args.ldb = columns.stride;
+            args.b = direct, args.ldb = columns.row(j);
           } else {
             if (t0 == begin) columns.pack(k0, k, j, args.cols, panel, nr);
             args.b = panel;

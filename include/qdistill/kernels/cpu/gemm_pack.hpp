@@ -102,6 +102,10 @@ QDISTILL_TARGET_AVX512 inline void pack_transposed_avx512(const float* src, Inde
         for (int i = 0; i < 16; ++i)
           v[i] = i < rows ? _mm512_maskz_loadu_ps(in, from + i * stride) : _mm512_setzero_ps();
       }
+      if (stride > 512) {  // the hardware does not follow sixteen distant rows
+        QDISTILL_UNROLL
+        for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(from + i * stride + 128), _MM_HINT_T0);
+      }
       transpose16(v);
       float* to = panel + k0 * ld + i0;
       if (k - k0 >= 16) {

@@ -1,58 +1,31 @@
-/// Working memory of the products and convolutions. It grows to the largest request of its thread and is kept, so a
-/// repeated call allocates nothing.
+/// Working memory of the products and convolutions, from the pool: between two calls it serves tensors.
 ///
-/// The calling thread owns the memory of a whole parallel loop, workers included: whether a call allocates then does
+/// It is taken once for a whole parallel loop, workers included: whether a call asks the system for memory then does
 /// not depend on which worker happens to take which chunk.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
-#include <new>
 #include <thread>
 
 #include "qdistill/core/parallel.hpp"
+#include "qdistill/core/pool.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
-/// Uninitialised bytes, 64-byte aligned, that only grow.
-class ScratchBuffer {
- public:
-  ScratchBuffer() = default;
-  ScratchBuffer(const ScratchBuffer&) = delete;
-  ScratchBuffer& operator=(const ScratchBuffer&) = delete;
-  ~ScratchBuffer() { release(); }
-
-  /// At least `bytes` bytes, their contents unspecified; earlier pointers become invalid.
-  unsigned char* reserve(Index bytes) {
-    if (bytes > capacity_) {
-      release();
-      data_ = static_cast<unsigned char*>(::operator new (static_cast<std::size_t>(bytes), std::align_val_t{64}));
-      capacity_ = bytes;
-    }
-    return data_;
-  }
-
- private:
-  void release() noexcept {
-    if (data_) ::operator delete (data_, std::align_val_t{64});
-    data_ = nullptr, capacity_ = 0;
-  }
-  unsigned char* data_ = nullptr;
-  Index capacity_ = 0;
-};
-
-/// One shared region and one private region per worker, carved out of the calling thread's buffer. At most one lives
-/// per thread at a time: kernels that use it do not call each other.
+/// One shared region and one private region per worker, uninitialised, 64-byte aligned.
 class Workspace {
  public:
   /// `shared_bytes` for all, `task_bytes` for each of at most `tasks` tasks that runs at the same time.
   Workspace(Index shared_bytes, Index task_bytes, Index tasks)
       : stride_(round_up(task_bytes)), slots_(static_cast<int>(std::min<Index>({num_threads(), tasks, max_slots}))) {
     if (slots_ < 1) slots_ = 1;
-    thread_local ScratchBuffer buffer;
-    shared_ = buffer.reserve(round_up(shared_bytes) + stride_ * slots_);
+    const Index bytes = round_up(shared_bytes) + stride_ * slots_;
+    shared_ = static_cast<unsigned char*>(
+        qdistill::detail::Pool::instance().allocate(static_cast<std::size_t>(bytes), size_class_));
     tasks_ = shared_ + round_up(shared_bytes);
   }
+  ~Workspace() { qdistill::detail::Pool::instance().release(shared_, size_class_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
@@ -87,7 +60,7 @@ class Workspace {
   }
 
   Index stride_;
-  int slots_;
+  int slots_, size_class_ = 0;
   unsigned char* shared_ = nullptr;
   unsigned char* tasks_ = nullptr;
   std::atomic<bool> busy_[max_slots] = {};
