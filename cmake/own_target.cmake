@@ -22,6 +22,8 @@ function(qdistill_own_target target)
                                                -fno-omit-frame-pointer -g1)
       if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
         target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)  # many false ones in instrumented code
+      else()
+        target_compile_options(${target} PRIVATE -Wno-pass-failed)  # instrumented loops do not vectorise
       endif()
       target_link_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE})
     endif()

@@ -18,7 +18,8 @@ needs=(
 if [[ ${1:-} == --ci ]]; then
   needs+=(
     "clang command:clang++"
-    "libomp-dev clang-openmp"
+    "libomp-dev clang-links:-fopenmp"
+    "libclang-rt-dev clang-links:-fsanitize=address,undefined"
     "clang-format command:clang-format"
     "pkg-config command:pkg-config"
     "ccache command:ccache"
@@ -38,10 +39,8 @@ present() {
       done
       return 1
       ;;
-    clang-openmp) # Whatever version clang has, its OpenMP runtime must link.
-      command -v clang++ >/dev/null &&
-        printf '#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n' |
-        clang++ -fopenmp -x c++ - -o /dev/null 2>/dev/null
+    clang-links:*) # Whatever version clang has, the runtime of this option must link.
+      command -v clang++ >/dev/null && echo 'int main() {}' | clang++ "${1#clang-links:}" -x c++ - -o /dev/null 2>/dev/null
       ;;
   esac
 }

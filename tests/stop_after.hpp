@@ -9,11 +9,11 @@ namespace qdistill_test {
 
 using namespace qdistill;
 
-/// Sets the flag when `steps` steps have been reported.
+/// Sets its flag when `steps` steps have been reported.
 struct StopAfter : train::ProgressSink {
-  std::atomic<bool>& stop;
+  std::atomic<bool> stop{false};
   int left;
-  StopAfter(std::atomic<bool>& s, int steps) : stop(s), left(steps) {}
+  explicit StopAfter(int steps) : left(steps) {}
   void step(Index, std::span<const train::Metric>) override {
     if (--left == 0) stop = true;
   }

@@ -263,7 +263,8 @@ void Program::add(Row row) {
 }
 
 void Program::announce() const {
-  std::printf("qdistill: the main job, preset %s: %s.\n", s_.preset.c_str(), s_.about.c_str());
+  std::printf("qdistill: the main job, preset %s: %s. Teacher: %s, student: %s.\n", s_.preset.c_str(), s_.about.c_str(),
+              s_.teacher.c_str(), s_.student.c_str());
   if (s_.data.empty())
     std::printf("Data: generated digits, %lld training and %lld test images (no file needed; --data takes CIFAR-10).\n",
                 static_cast<long long>(train_set_.size()), static_cast<long long>(test_set_.size()));

@@ -9,7 +9,7 @@ Settings preset(const std::string& name, bool real_data) {
   s.preset = name;
   s.teacher = "teacher", s.student = "student-1";
   if (name == "quick") {
-    s.about = "narrow members of the paper's family (a thin teacher, its student 3 at half width), a few epochs";
+    s.about = "narrow members of the paper's family, a few epochs";
     s.teacher = "thin-teacher", s.student = "thin-student";
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
     s.batch = 50;
@@ -18,7 +18,7 @@ Settings preset(const std::string& name, bool real_data) {
     s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
     s.augment = false, s.cache_teacher = true, s.start_from_trained = true;
   } else if (name == "standard") {
-    s.about = "the paper's teacher and student 1 on a subset of the training images, a tenth of its epochs";
+    s.about = "a subset of the training images, a tenth of the paper's epochs";
     s.train_images = 20000, s.validation_images = 2000;
     s.batch = 50;
     s.teacher_budget = {18, 0.005}, s.label_budget = {12, 0.01}, s.student_budget = {12, 0.03};

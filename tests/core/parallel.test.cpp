@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "threads.hpp"
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -12,14 +13,6 @@
 namespace qdistill_test {
 
 using namespace qdistill;
-
-namespace {
-struct Threads {
-  explicit Threads(int n) : before(num_threads()) { set_num_threads(n); }
-  ~Threads() { set_num_threads(before); }
-  int before;
-};
-}  // namespace
 
 TEST_CASE("parallel loops: every index once, in fixed chunks", "[core]") {
   for (const int threads : {1, 2, 4}) {

@@ -3,15 +3,12 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "threads.hpp"
+
 using namespace qdistill;
+using qdistill_test::Threads;
 
 namespace {
-
-struct Threads {
-  explicit Threads(int n) : before(num_threads()) { set_num_threads(n); }
-  ~Threads() { set_num_threads(before); }
-  int before;
-};
 
 double mean_of(std::span<const std::uint8_t> image) {
   double sum = 0;

@@ -6,6 +6,7 @@
 #include "image_samples.hpp"
 #include "qdistill/data/loader.hpp"
 #include "temp_dir.hpp"
+#include "threads.hpp"
 
 #if !defined(QDISTILL_TEST_IMAGES)
 #define QDISTILL_TEST_IMAGES 0
@@ -13,6 +14,7 @@
 
 using namespace qdistill;
 using Catch::Matchers::Contains;
+using qdistill_test::Threads;
 using test::message_of;
 namespace fs = std::filesystem;
 
@@ -164,12 +166,6 @@ TEST_CASE("image folders: settings that cannot work are refused", "[data][images
 }
 
 namespace {
-
-struct Threads {
-  explicit Threads(int n) : before(num_threads()) { set_num_threads(n); }
-  ~Threads() { set_num_threads(before); }
-  int before;
-};
 
 /// Three classes of 8 x 6 to 20 x 14 pixels.
 void write_images(const test::TempDir& dir) {

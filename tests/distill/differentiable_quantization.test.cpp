@@ -198,10 +198,9 @@ TEST_CASE("differentiable quantization that was stopped goes on to the same bits
   CHECK(train::evaluate(unbroken.network, unbroken.validation).accuracy() == want.best_accuracy);  // points restored
   for (const int steps : {1, 6, 9}) {  // inside an epoch, at its end, in the second
     INFO("stopped after " << steps << " steps");
-    std::atomic<bool> stop{false};
-    StopAfter sink(stop, steps);
+    StopAfter sink(steps);
     Study first;
-    first.options.training.fit.checkpoint = path, first.options.training.fit.stop = &stop;
+    first.options.training.fit.checkpoint = path, first.options.training.fit.stop = &sink.stop;
     first.options.training.fit.progress = &sink;
     CHECK(first.go().interrupted);
     const train::Checkpoint c = train::Checkpoint::load(path);

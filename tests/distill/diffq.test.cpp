@@ -23,23 +23,22 @@ using namespace qdistill;
 
 namespace {
 
-models::PolinoSpec tiny() {
-  return {.name = "tiny", .kernel = 3, .convs = {4, 8}, .pool_after = {0, 1}, .linear = {12}, .dropout = {{0, .2}}};
-}
-
 /// Two epochs over 64 digits.
-struct Run {
+struct DiffqRun {
+  static models::PolinoSpec spec() {
+    return {.name = "tiny", .kernel = 3, .convs = {4, 8}, .pool_after = {0, 1}, .linear = {12}, .dropout = {{0, .2}}};
+  }
   const data::ImageSet train_set = data::make_digits({.count = 64, .seed = 3});
   const data::ImageSet held_out = data::make_digits({.count = 20, .seed = 3, .split = data::Split::test});
   data::DataLoader loader{train_set, {.batch_size = 16, .shuffle = true, .seed = 9}};
   data::DataLoader validation{held_out, {.batch_size = 20}};
   models::PolinoCnn<float> student{[] {
     manual_seed(2);
-    return tiny();
+    return spec();
   }()};
   optim::PolinoHalving schedule{optim::PolinoHalvingOptions{.lr = 0.02, .patience = 1, .pause = 0}};
   distill::Options options;
-  explicit Run(double lambda = 5) {
+  explicit DiffqRun(double lambda = 5) {
     manual_seed(77);
     options.sgd.lr = 0.02, options.penalty_weight = lambda, options.bits_lr = 0.05;
     options.fit.epochs = 2, options.fit.schedule = &schedule, options.fit.keep_best = false;
@@ -68,20 +67,19 @@ struct Run {
 
 template <class... Q>
 void check_resume(const Q&... quantizers) {
-  Run unbroken;
+  DiffqRun unbroken;
   unbroken.go(quantizers...);
   const std::string path = (std::filesystem::temp_directory_path() / "qdistill-diffq-test.safetensors").string();
   for (const int steps : {1, 4, 6}) {  // inside an epoch, at its end, in the second
     INFO("stopped after " << steps << " steps");
     {
-      std::atomic<bool> stop{false};
-      StopAfter sink(stop, steps);
-      Run first;
-      first.options.fit.checkpoint = path, first.options.fit.stop = &stop, first.options.fit.progress = &sink;
+      StopAfter sink(steps);
+      DiffqRun first;
+      first.options.fit.checkpoint = path, first.options.fit.stop = &sink.stop, first.options.fit.progress = &sink;
       CHECK(first.go(quantizers...).interrupted);
     }
     const train::Checkpoint c = train::Checkpoint::load(path);
-    Run second;
+    DiffqRun second;
     second.options.fit.resume = &c;
     CHECK(!second.go(quantizers...).interrupted);
     CHECK(second.state() == unbroken.state());
@@ -101,7 +99,7 @@ TEST_CASE("a stopped run goes on to the same bits with every kind of stored tens
 TEST_CASE("what was trained runs from its file with the same bits", "[distill]") {
   const std::string path = (std::filesystem::temp_directory_path() / "qdistill-diffq-packed.safetensors").string();
   const auto check_file = [&](const auto&... quantizers) {
-    Run run;
+    DiffqRun run;
     run.go(quantizers...);
     run.student.eval();
     const Ledger bytes = quant::save_packed(run.student, path, {3, 32, 32});
@@ -119,7 +117,7 @@ TEST_CASE("what was trained runs from its file with the same bits", "[distill]")
 
 TEST_CASE("the weight of the size makes the model smaller, without a penalty it hardly changes", "[distill]") {
   const auto size_after = [](double lambda) {
-    Run run(lambda);
+    DiffqRun run(lambda);
     const auto result = run.go(quant::DiffQ{.group_size = 4});
     CHECK(result.history.size() == 2);
     CHECK(std::isfinite(result.history.back().train_loss));
@@ -133,10 +131,10 @@ TEST_CASE("the weight of the size makes the model smaller, without a penalty it 
 
 TEST_CASE("the loss holds the penalty, with and without a teacher", "[distill]") {
   const auto first_loss = [](double lambda, bool teach) {
-    Run run(lambda);
+    DiffqRun run(lambda);
     quant::attach(run.student, quant::DiffQ{.group_size = 4}, quant::divisible_by(4));
     const double size = static_cast<double>(quant::SizePenalty<float>(run.student)().item());
-    models::PolinoCnn<float> teacher{tiny()};
+    models::PolinoCnn<float> teacher{DiffqRun::spec()};
     run.options.fit.epochs = 1, run.options.bits_lr = 0, run.options.sgd.lr = 0, run.options.fit.schedule = nullptr;
     manual_seed(8);
     std::vector<nn::Module<float>*> teachers;
@@ -149,7 +147,7 @@ TEST_CASE("the loss holds the penalty, with and without a teacher", "[distill]")
 
 TEST_CASE("fit ends with the last weights if told so", "[distill]") {
   const auto weights_of = [](bool best, Index epochs) {
-    Run run(0);
+    DiffqRun run(0);
     run.options.fit.keep_best = best, run.options.fit.epochs = epochs;
     const auto result = run.go(quant::DiffQ{.group_size = 4});
     return std::pair(run.state(), result.best_epoch);

@@ -173,9 +173,8 @@ TEST_CASE("sensitivity: the network is left as it was, also when it stops or thr
   CHECK(State(net) == before);
 
   for (const int steps : {1, 3, 5, 12}) {
-    std::atomic<bool> stop{false};
-    StopAfter sink(stop, steps);
-    const auto s = distill::sensitivity(net, digits.loader, {.stop = &stop, .progress = &sink});
+    StopAfter sink(steps);
+    const auto s = distill::sensitivity(net, digits.loader, {.stop = &sink.stop, .progress = &sink});
     CHECK(s.interrupted);
     CHECK(s.full.images == (steps < 3 ? 0 : 40));
     CHECK(static_cast<int>(s.tensors.size()) == (steps < 6 ? 0 : 3));

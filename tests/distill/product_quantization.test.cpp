@@ -10,16 +10,13 @@
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/pack.hpp"
 #include "qdistill/runtime/model.hpp"
+#include "stop_after.hpp"
 
 namespace qdistill_test {
 
 using namespace qdistill;
 
 namespace {
-
-models::PolinoSpec tiny() {
-  return {.name = "tiny", .kernel = 3, .convs = {4, 6}, .pool_after = {0, 1}, .linear = {12}};
-}
 
 /// Every tensor of a model by name, as numbers.
 std::map<std::string, std::vector<float>> state_of(const nn::Module<float>& model) {
@@ -30,18 +27,21 @@ std::map<std::string, std::vector<float>> state_of(const nn::Module<float>& mode
 }
 
 /// The recipe on a small network that was trained for two epochs.
-struct Run {
+struct ProductRun {
+  static models::PolinoSpec spec() {
+    return {.name = "tiny", .kernel = 3, .convs = {4, 6}, .pool_after = {0, 1}, .linear = {12}};
+  }
   const data::ImageSet train_set = data::make_digits({.count = 96, .seed = 3});
   const data::ImageSet held_out = data::make_digits({.count = 40, .seed = 3, .split = data::Split::test});
   data::DataLoader loader{train_set, {.batch_size = 16, .shuffle = true, .augment = data::digits_augment, .seed = 9}};
   data::DataLoader validation{held_out, {.batch_size = 20}};
   models::PolinoCnn<float> teacher{[] {
     manual_seed(1);
-    return tiny();
+    return spec();
   }()};
-  models::PolinoCnn<float> student{tiny()};
+  models::PolinoCnn<float> student{spec()};
   distill::ProductOptions options;
-  Run() {
+  ProductRun() {
     optim::SGD<float> sgd(teacher.parameters(), {.lr = 0.02, .momentum = 0.9});
     for (int epoch = 0; epoch < 2; ++epoch)
       for (const data::Batch& batch : loader) {
@@ -63,16 +63,9 @@ struct Run {
   distill::ProductResult go() { return distill::product_quantization(student, teacher, loader, validation, options); }
 };
 
-/// Sets the flag when `steps` steps have been reported.
-struct StopAfter : train::ProgressSink {
-  std::atomic<bool> stop{false};
-  int left;
+struct Titles : train::ProgressSink {
   std::vector<std::string> titles;
-  explicit StopAfter(int steps) : left(steps) {}
   void begin(std::string_view title, Index, std::string_view) override { titles.emplace_back(title); }
-  void step(Index, std::span<const train::Metric>) override {
-    if (--left == 0) stop = true;
-  }
 };
 
 struct File {
@@ -84,10 +77,10 @@ struct File {
 }  // namespace
 
 TEST_CASE("layers in forward order but the first convolution; only codewords are trained", "[distill]") {
-  Run run;
+  ProductRun run;
   run.options.fit.epochs = 0;
   const auto before = state_of(run.teacher);
-  StopAfter sink(1 << 30);
+  Titles sink;
   run.options.fit.progress = &sink;
   const auto result = run.go();
   CHECK(!result.interrupted);
@@ -122,7 +115,7 @@ TEST_CASE("layers in forward order but the first convolution; only codewords are
 }
 
 TEST_CASE("codewords fitted to a layer's inputs and trained are nearer to the teacher", "[distill]") {
-  const auto loss = [](Run& run) {
+  const auto loss = [](ProductRun& run) {
     const NoGrad no_grad;
     run.student.eval(), run.teacher.eval();
     double sum = 0;
@@ -136,7 +129,7 @@ TEST_CASE("codewords fitted to a layer's inputs and trained are nearer to the te
   };
   std::map<std::string, double> got;
   for (const char* what : {"inputs", "trained", "global"}) {
-    Run run;
+    ProductRun run;
     run.options.steps = what == std::string("inputs") ? 0 : 120;
     run.options.fit.epochs = what == std::string("global") ? 4 : 0;
     const auto result = run.go();
@@ -146,7 +139,7 @@ TEST_CASE("codewords fitted to a layer's inputs and trained are nearer to the te
     if (run.options.steps > 0) CHECK(last < first);
     if (run.options.fit.epochs > 0) CHECK(result.global.history.size() == 4);
   }
-  Run plain;
+  ProductRun plain;
   quant::attach(plain.student, quant::Product{.codewords = 8}, quant::named("conv_layers.1.weight"));
   quant::attach(plain.student, quant::Product{.codewords = 8}, quant::named("linear_layers.0.weight"));
   quant::attach(plain.student, quant::Product{.codewords = 8}, quant::named("out_layer.weight"));
@@ -160,7 +153,7 @@ TEST_CASE("codewords fitted to a layer's inputs and trained are nearer to the te
 }
 
 TEST_CASE("the global stage adapts the statistics of batch norm, not its scale and shift", "[distill]") {
-  Run run;
+  ProductRun run;
   const auto before = state_of(run.teacher);
   const auto result = run.go();
   CHECK(result.global.history.size() == 2);
@@ -174,7 +167,7 @@ TEST_CASE("the global stage adapts the statistics of batch norm, not its scale a
 }
 
 TEST_CASE("a recipe that is stopped anywhere goes on to the same bits, on any number of threads", "[distill]") {
-  Run unbroken;
+  ProductRun unbroken;
   StopAfter count(1 << 30);
   unbroken.options.fit.progress = &count;
   const auto want = unbroken.go();
@@ -188,13 +181,13 @@ TEST_CASE("a recipe that is stopped anywhere goes on to the same bits, on any nu
     std::filesystem::remove(checkpoint.path);
     {
       StopAfter sink(steps);
-      Run first;
+      ProductRun first;
       first.options.fit.checkpoint = checkpoint.path, first.options.fit.context = {{"program", 7}};
       first.options.fit.stop = &sink.stop, first.options.fit.progress = &sink;
       CHECK(first.go().interrupted);
     }
     set_num_threads(before == 1 ? 2 : 1);
-    Run second;
+    ProductRun second;
     std::optional<train::Checkpoint> c;
     if (std::filesystem::exists(checkpoint.path)) {
       c = train::Checkpoint::load(checkpoint.path);
@@ -217,18 +210,18 @@ TEST_CASE("a recipe that is stopped anywhere goes on to the same bits, on any nu
   }
   // A checkpoint of other settings, and one of something else.
   train::Checkpoint c = train::Checkpoint::load(checkpoint.path);
-  Run other;
+  ProductRun other;
   other.options.layers = distill::large_blocks;
   other.options.fit.resume = &c;
   CHECK_THROWS_AS(other.go(), FileError);
   c.numbers = {{"stage", "train"}};
-  Run third;
+  ProductRun third;
   third.options.fit.resume = &c;
   CHECK_THROWS_AS(third.go(), FileError);
 }
 
 TEST_CASE("settings of the recipe that make no sense are refused", "[distill]") {
-  Run run;
+  ProductRun run;
   CHECK_THROWS_AS(distill::product_quantization(run.student, run.student, run.loader, run.validation), ValueError);
   run.options.images = 0;
   CHECK_THROWS_AS(run.go(), ValueError);

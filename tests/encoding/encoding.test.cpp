@@ -20,11 +20,11 @@ UniformEncoding uniform(int bits, Index bucket_size, std::vector<std::uint16_t> 
   return e;
 }
 
-Encoding small() { return {{5}, uniform(2, 2, {0, 3, 1, 2, 3}, {3, 6, 1}, {0, -3, 7})}; }
+Encoding small_uniform() { return {{5}, uniform(2, 2, {0, 3, 1, 2, 3}, {3, 6, 1}, {0, -3, 7})}; }
 
 template <class F>
-Encoding changed(F&& change) {
-  Encoding e = small();
+Encoding changed_uniform(F&& change) {
+  Encoding e = small_uniform();
   change(e, std::get<UniformEncoding>(e.data));
   return e;
 }
@@ -33,8 +33,8 @@ Encoding changed(F&& change) {
 
 TEST_CASE("decode_ref: linear, buckets with a short last one", "[encoding]") {
   const std::vector<float> expected{0, 3, -1, 1, 8};
-  const auto plain = decode_ref(small());
-  const auto shifted = decode_ref(changed([](Encoding&, UniformEncoding& u) { u.mean = 0.5f; }));
+  const auto plain = decode_ref(small_uniform());
+  const auto shifted = decode_ref(changed_uniform([](Encoding&, UniformEncoding& u) { u.mean = 0.5f; }));
   REQUIRE(plain.size() == 5);
   for (std::size_t i = 0; i < 5; ++i) {
     CHECK(plain[i] == Approx(expected[i]).margin(3e-7));  // 1/3 and 2/3 are rounded
@@ -65,26 +65,26 @@ TEST_CASE("decode_ref: absmax and absnorm keep the sign in the highest bit", "[e
 TEST_CASE("validate refuses parts that do not fit together", "[encoding]") {
   using E = Encoding;
   using U = UniformEncoding;
-  CHECK_NOTHROW(validate(small()));
+  CHECK_NOTHROW(validate(small_uniform()));
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.bits = 0; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.bits = 40; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.bits = -1; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.codes[2] = 4; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.codes.pop_back(); })), ShapeError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.scale.pop_back(); })), ShapeError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.offset.clear(); })), ShapeError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.bucket_size = 3; })), ShapeError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.bucket_size = -2; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([&](E&, U& u) { u.scale[1] = nan; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([&](E&, U& u) { u.offset[0] = inf; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([&](E&, U& u) { u.mean = nan; })), ValueError);
-  CHECK_THROWS_AS(validate(changed([](E&, U& u) { u.scaling = static_cast<Scaling>(9); })), ValueError);
-  CHECK_THROWS_AS(validate(changed([](E& e, U&) { e.shape = {6}; })), ShapeError);
-  CHECK_THROWS_AS(validate(changed([](E& e, U&) { e.shape = {-5}; })), ShapeError);
-  CHECK_THROWS_AS(validate(changed([](E& e, U&) { e.shape = {Index{1} << 40, Index{1} << 40}; })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.bits = 0; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.bits = 40; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.bits = -1; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.codes[2] = 4; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.codes.pop_back(); })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.scale.pop_back(); })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.offset.clear(); })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.bucket_size = 3; })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.bucket_size = -2; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([&](E&, U& u) { u.scale[1] = nan; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([&](E&, U& u) { u.offset[0] = inf; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([&](E&, U& u) { u.mean = nan; })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E&, U& u) { u.scaling = static_cast<Scaling>(9); })), ValueError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E& e, U&) { e.shape = {6}; })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E& e, U&) { e.shape = {-5}; })), ShapeError);
+  CHECK_THROWS_AS(validate(changed_uniform([](E& e, U&) { e.shape = {Index{1} << 40, Index{1} << 40}; })), ShapeError);
   CHECK_THROWS_AS(validate({{4}, DenseEncoding{{1, 2, 3}}}), ShapeError);
-  CHECK_THROWS_WITH(decode_ref(changed([](E&, U& u) { u.codes[2] = 4; })),
+  CHECK_THROWS_WITH(decode_ref(changed_uniform([](E&, U& u) { u.codes[2] = 4; })),
                     "[decode_ref] got code 4 at element 2, expected less than 4 (2 bits)");
 }
 

@@ -2,12 +2,14 @@
 
 #include <catch2/catch.hpp>
 
+#include "packed_bytes.hpp"
 #include "qdistill/core/random.hpp"
 #include "temporary_folder.hpp"
 
 using namespace qdistill;
 using io::PackedModel;
 using nlohmann::json;
+using qdistill_test::packed_message, qdistill_test::parse_packed;
 
 namespace {
 
@@ -79,26 +81,9 @@ void check_equal(const PackedModel& a, const PackedModel& b) {
   }
 }
 
-PackedModel parse(std::vector<std::byte> bytes) { return io::unpack(io::parse_safetensors(std::move(bytes), "test")); }
-
-/// The file of `model` after `change(json)` on its description and `change_entries` on its stored tensors.
-template <class F>
-std::vector<std::byte> described(const PackedModel& model, F&& change, bool huffman = false) {
-  auto parts = io::detail::packed_parts(model, {.huffman = huffman});
-  json description = json::parse(parts.metadata.at("qdistill"));
-  change(description, parts.entries);
-  parts.metadata.at("qdistill") = description.dump();
-  return io::to_safetensors(parts.entries, parts.metadata);
-}
-
 template <class F>
 std::string message(F&& change, bool huffman = false) {
-  try {
-    parse(described(small(), change, huffman));
-  } catch (const FileError& e) {
-    return e.what();
-  }
-  return "no error";
+  return packed_message(small(), change, huffman);
 }
 
 }  // namespace
@@ -156,7 +141,7 @@ TEST_CASE("packed: codes of a lone value are stored plain", "[io][packed]") {
   model.tensors["w"] = {{100'000}, u};
   const auto bytes = io::to_packed(model);
   CHECK(bytes.size() > 100'000);
-  check_equal(model, parse(bytes));
+  check_equal(model, parse_packed(bytes));
   // A hostile file that says otherwise cannot make the reader reserve what it claims.
   const HuffmanCode lone(std::vector<std::uint64_t>{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
   const auto table = lone.to_bytes();
@@ -253,7 +238,9 @@ TEST_CASE("packed: descriptions that do not fit the stored tensors are refused",
 }
 
 TEST_CASE("packed: other JSON in the metadata is refused", "[io][packed]") {
-  const auto read = [](const io::SafetensorsFile::Metadata& metadata) { parse(io::to_safetensors({}, metadata)); };
+  const auto read = [](const io::SafetensorsFile::Metadata& metadata) {
+    parse_packed(io::to_safetensors({}, metadata));
+  };
   CHECK_THROWS_WITH(read({}), Catch::Contains("not a packed model"));
   CHECK_THROWS_WITH(read({{"format", "pt"}}), Catch::Contains("not a packed model"));
   CHECK_THROWS_WITH(read({{"qdistill", ""}}), Catch::Contains("not valid JSON at byte"));
@@ -270,17 +257,17 @@ TEST_CASE("packed: a file cut anywhere, or with any byte changed, is refused or 
     model.tensors["w"] = uniform({40, 10}, 4, 0, 1);
     model.tensors["b"] = {{2}, DenseEncoding{{1, 2}}};
     const auto whole = io::to_packed(model, {.huffman = huffman});
-    CHECK_NOTHROW(parse(whole));
+    CHECK_NOTHROW(parse_packed(whole));
     for (std::size_t n = 0; n < whole.size(); ++n) {
       CAPTURE(n);
-      CHECK_THROWS_AS(parse({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n)}), FileError);
+      CHECK_THROWS_AS(parse_packed({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n)}), FileError);
     }
     std::size_t read = 0;
     for (std::size_t n = 0; n < whole.size(); ++n) {
       auto changed = whole;
       changed[n] ^= std::byte{0x11};
       try {
-        validate(parse(changed));
+        validate(parse_packed(changed));
         ++read;
       } catch (const FileError&) {
       }

@@ -3,12 +3,14 @@
 #include <limits>
 
 #include "../encoding/kinds.hpp"
+#include "packed_bytes.hpp"
 #include "qdistill/io/packed.hpp"
 #include "temporary_folder.hpp"
 
 using namespace qdistill;
 using io::PackedModel;
 using nlohmann::json;
+using qdistill_test::packed_message, qdistill_test::parse_packed;
 
 namespace {
 
@@ -38,30 +40,13 @@ PackedModel all_kinds(Index rows = 6) {
   return model;
 }
 
-PackedModel parse(std::vector<std::byte> bytes) { return io::unpack(io::parse_safetensors(std::move(bytes), "test")); }
-
 json description_of(const std::vector<std::byte>& bytes) {
   return json::parse(io::parse_safetensors(bytes, "test").metadata().at("qdistill"));
 }
 
-/// What the reader says of the file of `model` after change(description, entries).
-template <class F>
-std::string message(const PackedModel& model, F&& change, bool huffman = false) {
-  auto parts = io::detail::packed_parts(model, {.huffman = huffman});
-  json description = json::parse(parts.metadata.at("qdistill"));
-  change(description, parts.entries);
-  parts.metadata.at("qdistill") = description.dump();
-  try {
-    parse(io::to_safetensors(parts.entries, parts.metadata));
-  } catch (const FileError& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
-/// The same for one field of tensor "w".
+/// What the reader says when one field of tensor "w" is `value`.
 std::string field(const PackedModel& model, const char* key, const json& value, bool huffman = false) {
-  return message(
+  return packed_message(
       model, [&](json& d, auto&) { d["tensors"]["w"][key] = value; }, huffman);
 }
 
@@ -140,7 +125,7 @@ TEST_CASE("packed kinds: a file says the smallest format that has what it holds"
   CHECK(format(all_kinds()) == 2);
   for (const char* name : {"half", "table", "grouped", "product"}) {
     CAPTURE(name);
-    refused(message(lone(all_kinds().tensors.at(name)), [](json& d, auto&) { d["format"] = 1; }),
+    refused(packed_message(lone(all_kinds().tensors.at(name)), [](json& d, auto&) { d["format"] = 1; }),
             "tensor 'w': [scheme] got what format 2 has, in a file of format 1");
   }
 }
@@ -154,7 +139,7 @@ TEST_CASE("packed kinds: numbers in the description keep their bits", "[io][pack
     std::get<GroupedEncoding>(e.data).scale = v;
     std::get<GroupedEncoding>(e.data).offset = -v;
     const auto bytes = io::to_packed(lone(e));
-    const PackedModel loaded = parse(bytes);
+    const PackedModel loaded = parse_packed(bytes);
     const auto& g = std::get<GroupedEncoding>(loaded.tensors.at("w").data);
     CHECK(std::bit_cast<std::uint32_t>(g.scale) == std::bit_cast<std::uint32_t>(v));
     CHECK(std::bit_cast<std::uint32_t>(g.offset) == std::bit_cast<std::uint32_t>(-v));
@@ -188,7 +173,7 @@ TEST_CASE("packed kinds: levels of one width share a Huffman code, product codes
                took = stored("u.codes") + stored("t.codes") + stored("g.codes.4");
   CHECK(took >= bits - 1e-6);
   CHECK(took <= bits + 3 * 7);
-  CHECK(parse(bytes).tensors == model.tensors);
+  CHECK(parse_packed(bytes).tensors == model.tensors);
 
   // A width that does not gain stays plain beside one that does.
   GroupedEncoding flat;
@@ -200,7 +185,7 @@ TEST_CASE("packed kinds: levels of one width share a Huffman code, product codes
   model = lone({{8000}, flat});
   const auto mixed = io::to_packed(model);
   CHECK(description_of(mixed)["tensors"]["w"]["huffman"] == json::array({2}));
-  CHECK(parse(mixed).tensors == model.tensors);
+  CHECK(parse_packed(mixed).tensors == model.tensors);
 }
 
 TEST_CASE("packed kinds: names of other tensors do not mislead", "[io][packed]") {
@@ -208,7 +193,7 @@ TEST_CASE("packed kinds: names of other tensors do not mislead", "[io][packed]")
   model.tensors["w"] = kinds::table({6}, 4, -1, 1);
   model.tensors["w.scale"] = kinds::dense({1}, 1);
   model.tensors["w.offset"] = kinds::dense({1}, 2);
-  CHECK(parse(io::to_packed(model)).tensors == model.tensors);
+  CHECK(parse_packed(io::to_packed(model)).tensors == model.tensors);
   model.tensors["w.points"] = kinds::dense({4}, 3);
   CHECK_THROWS_WITH(io::to_packed(model), Catch::Contains("got tensor name 'w.points' twice"));
 }
@@ -235,7 +220,7 @@ TEST_CASE("packed kinds: tables that do not fit are refused", "[io][packed]") {
   refused(field(table, "coding", "huffman"), "no tensor 'qdistill.huffman.4'");
   refused(field(table, "coding", nullptr), "no string");
   const auto points = [&](std::vector<float> values) {
-    return message(table, [&](json&, auto& entries) {
+    return packed_message(table, [&](json&, auto& entries) {
       for (auto& e : entries)
         if (e.name == "w.points") e = io::tensor_entry("w.points", {static_cast<Index>(values.size())}, values);
     });
@@ -250,7 +235,7 @@ TEST_CASE("packed kinds: tables that do not fit are refused", "[io][packed]") {
 TEST_CASE("packed kinds: groups that do not fit are refused", "[io][packed]") {
   const PackedModel grouped = lone(kinds::grouped({10, 8}, 8, 3, 6, 1));
   const PackedModel one = lone(kinds::grouped({10, 8}, 8, 3, 3, 1));
-  CHECK(message(one, [](json&, auto&) {}) == "no error");
+  CHECK(packed_message(one, [](json&, auto&) {}) == "no error");
   const Index most = std::numeric_limits<Index>::max();
   refused(field(grouped, "group_size", 7), "group_size 7");
   refused(field(grouped, "group_size", -8), "group_size -8");
@@ -274,13 +259,13 @@ TEST_CASE("packed kinds: groups that do not fit are refused", "[io][packed]") {
   refused(field(one, "shape", {Index{1} << 50, 8}), "got 30 bytes for");
   refused(field(one, "min_width", 4), "no tensor 'w.codes.4'");
   CHECK(field(one, "group_size", 1) == "no error");
-  refused(message(grouped, [](json&, auto& entries) { entries.front().name = "w.codes.9"; }), "no tensor 'w.");
+  refused(packed_message(grouped, [](json&, auto& entries) { entries.front().name = "w.codes.9"; }), "no tensor 'w.");
 }
 
 TEST_CASE("packed kinds: codebooks that do not fit are refused", "[io][packed]") {
   const PackedModel product = lone(kinds::product({10, 8}, 4, 5, 1));
   const auto words = [&](std::vector<Index> shape) {
-    return message(product, [&](json&, auto& entries) {
+    return packed_message(product, [&](json&, auto& entries) {
       for (auto& e : entries)
         if (e.name == "w.codewords") e.shape = shape;
     });
@@ -295,25 +280,25 @@ TEST_CASE("packed kinds: codebooks that do not fit are refused", "[io][packed]")
   refused(field(product, "shape", {Index{1} << 60, 4}), "got 8 bytes for");
   refused(field(product, "shape", {Index{1} << 61, 4}), "63 bits");
   refused(field(product, "coding", "huffman"), "no tensor 'qdistill.huffman.product.3'");
-  refused(message(product,
-                  [](json&, auto& entries) {
-                    for (auto& e : entries)
-                      if (e.name == "w.codewords") e.dtype = io::Dtype::I16;
-                  }),
+  refused(packed_message(product,
+                         [](json&, auto& entries) {
+                           for (auto& e : entries)
+                             if (e.name == "w.codewords") e.dtype = io::Dtype::I16;
+                         }),
           "got I16 for 'w.codewords', expected F16");
-  refused(message(product,
-                  [&](json&, auto& entries) {
-                    for (auto& e : entries)
-                      if (e.name == "w.codewords") e.shape = {0, 4}, e.bytes = {};
-                  }),
+  refused(packed_message(product,
+                         [&](json&, auto& entries) {
+                           for (auto& e : entries)
+                             if (e.name == "w.codewords") e.shape = {0, 4}, e.bytes = {};
+                         }),
           "got codewords of shape [0, 4]");
   // Halves that are infinite or not a number.
   const std::vector<std::int16_t> bad(20, 0x7C00);
-  refused(message(product,
-                  [&](json&, auto& entries) {
-                    for (auto& e : entries)
-                      if (e.name == "w.codewords") e.bytes = std::as_bytes(std::span(bad));
-                  }),
+  refused(packed_message(product,
+                         [&](json&, auto& entries) {
+                           for (auto& e : entries)
+                             if (e.name == "w.codewords") e.bytes = std::as_bytes(std::span(bad));
+                         }),
           "expected a finite float16 number");
 }
 
@@ -326,17 +311,17 @@ TEST_CASE("packed kinds: a file with any byte changed is refused or still well f
     }
     const auto whole = io::to_packed(model, {.huffman = huffman});
     CHECK(io::parse_safetensors(whole, "test").has("qdistill.huffman.product.2") == huffman);
-    CHECK_NOTHROW(parse(whole));
+    CHECK_NOTHROW(parse_packed(whole));
     for (std::size_t n = 0; n < whole.size(); n += 7) {
       CAPTURE(n);
-      CHECK_THROWS_AS(parse({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n)}), FileError);
+      CHECK_THROWS_AS(parse_packed({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n)}), FileError);
     }
     std::size_t read = 0;
     for (std::size_t n = 0; n < whole.size(); ++n) {
       auto changed = whole;
       changed[n] ^= std::byte{0x11};
       try {
-        const PackedModel m = parse(changed);
+        const PackedModel m = parse_packed(changed);
         for (const auto& [name, encoding] : m.tensors) CHECK_NOTHROW(decode_ref(encoding));
         ++read;
       } catch (const FileError&) {

@@ -10,16 +10,16 @@ using namespace qdistill;
 namespace {
 
 /// A file of this header (not padded) and `data` zero bytes.
-std::vector<std::byte> file_of(const std::string& json, std::size_t data, std::int64_t length_error = 0) {
-  std::vector<std::byte> out(8 + json.size() + data);
-  const auto length = static_cast<std::uint64_t>(static_cast<std::int64_t>(json.size()) + length_error);
+std::vector<std::byte> file_of(const std::string& header, std::size_t data, std::int64_t length_error = 0) {
+  std::vector<std::byte> out(8 + header.size() + data);
+  const auto length = static_cast<std::uint64_t>(static_cast<std::int64_t>(header.size()) + length_error);
   std::memcpy(out.data(), &length, 8);
-  std::memcpy(out.data() + 8, json.data(), json.size());
+  std::memcpy(out.data() + 8, header.data(), header.size());
   return out;
 }
 
-io::SafetensorsFile parse(const std::string& json, std::size_t data = 0) {
-  return io::parse_safetensors(file_of(json, data), "test");
+io::SafetensorsFile parse_header(const std::string& header, std::size_t data = 0) {
+  return io::parse_safetensors(file_of(header, data), "test");
 }
 
 std::string tensor(const std::string& name, const std::string& dtype, const std::string& shape, int begin, int end) {
@@ -27,9 +27,9 @@ std::string tensor(const std::string& name, const std::string& dtype, const std:
               "]}");
 }
 
-std::string message(const std::string& json, std::size_t data = 0) {
+std::string header_message(const std::string& header, std::size_t data = 0) {
   try {
-    parse(json, data);
+    parse_header(header, data);
   } catch (const FileError& e) {
     return e.what();
   }
@@ -99,11 +99,11 @@ TEST_CASE("safetensors: written as the reference writer does", "[io][safetensors
   const std::vector<io::TensorEntry> entries{io::tensor_entry("b", {2}, u), io::tensor_entry("z", {1}, f),
                                              io::tensor_entry("c", {1}, f), io::tensor_entry("y", {1}, i)};
   const auto bytes = io::to_safetensors(entries);
-  const std::string json =
+  const std::string header =
       R"({"y":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},"c":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},)"
       R"("z":{"dtype":"F32","shape":[1],"data_offsets":[12,16]},"b":{"dtype":"U8","shape":[2],"data_offsets":[16,18]}})";
-  const std::string got(reinterpret_cast<const char*>(bytes.data()) + 8, json.size());
-  CHECK(got == json);
+  const std::string got(reinterpret_cast<const char*>(bytes.data()) + 8, header.size());
+  CHECK(got == header);
   CHECK(io::to_safetensors({}).size() == 16);
   CHECK(io::parse_safetensors(io::to_safetensors({}), "empty").tensors().empty());
 }
@@ -153,13 +153,14 @@ TEST_CASE("safetensors: the length field is checked before anything is reserved"
 }
 
 TEST_CASE("safetensors: headers that break the format are refused", "[io][safetensors]") {
-  CHECK(message("{" + tensor("a", "F32", "[2]", 0, 8) + "}", 8) == "no error");
-  CHECK(message("{" + tensor("a", "F32", "[]", 0, 4) + "}", 4) == "no error");
-  CHECK(message("{" + tensor("a", "F32", "[0,9223372036854775807,3]", 0, 0) + "}", 0) == "no error");
-  CHECK(message("{" + tensor("b", "F32", "[1]", 4, 8) + "," + tensor("a", "F32", "[1]", 0, 4) + "}", 8) == "no error");
-  const auto refused = [](const std::string& json, std::size_t data, const char* part) {
-    CAPTURE(json);
-    CHECK_THAT(message(json, data), Catch::Contains(part));
+  CHECK(header_message("{" + tensor("a", "F32", "[2]", 0, 8) + "}", 8) == "no error");
+  CHECK(header_message("{" + tensor("a", "F32", "[]", 0, 4) + "}", 4) == "no error");
+  CHECK(header_message("{" + tensor("a", "F32", "[0,9223372036854775807,3]", 0, 0) + "}", 0) == "no error");
+  CHECK(header_message("{" + tensor("b", "F32", "[1]", 4, 8) + "," + tensor("a", "F32", "[1]", 0, 4) + "}", 8) ==
+        "no error");
+  const auto refused = [](const std::string& header, std::size_t data, const char* part) {
+    CAPTURE(header);
+    CHECK_THAT(header_message(header, data), Catch::Contains(part));
   };
   // The beginning and the syntax.
   refused(" {}", 0, "begin with '{'");
@@ -222,16 +223,16 @@ TEST_CASE("safetensors: headers that break the format are refused", "[io][safete
 
 TEST_CASE("safetensors: deep nesting and hostile names end in a short error", "[io][safetensors]") {
   for (const char* open : {"{\"a\":", "[", "{\"__metadata__\":"}) {
-    std::string json = "{\"a\":";
-    for (int i = 0; i < 200'000; ++i) json += open;
-    const std::string error = message(json);
+    std::string header = "{\"a\":";
+    for (int i = 0; i < 200'000; ++i) header += open;
+    const std::string error = header_message(header);
     CHECK(error != "no error");
     CHECK(error.size() < 400);
   }
-  const std::string error = message("{\"" + std::string(50'000, 'n') + "\\u001b\":1}");
+  const std::string error = header_message("{\"" + std::string(50'000, 'n') + "\\u001b\":1}");
   CHECK(error.size() < 400);
-  CHECK(message("{\"\\u001b[31m\":[]}").find('\x1b') == std::string::npos);
-  CHECK(message("{" + tensor("\\u001b", "F32", "[3]", 0, 8) + "}", 8).find('\x1b') == std::string::npos);
+  CHECK(header_message("{\"\\u001b[31m\":[]}").find('\x1b') == std::string::npos);
+  CHECK(header_message("{" + tensor("\\u001b", "F32", "[3]", 0, 8) + "}", 8).find('\x1b') == std::string::npos);
 }
 
 TEST_CASE("safetensors: a file cut anywhere is refused", "[io][safetensors]") {

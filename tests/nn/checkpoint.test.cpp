@@ -52,8 +52,8 @@ struct Nested : nn::Module<float> {
 };
 
 /// The head is registered first and used last; `a` is used twice, `y` also outside of the stage that takes it.
-struct Net : nn::Module<float> {
-  explicit Net(bool on_) : on(on_), nested(add("nested", Nested(on_))) {}
+struct StagedNet : nn::Module<float> {
+  explicit StagedNet(bool on_) : on(on_), nested(add("nested", Nested(on_))) {}
   bool on;
   nn::Linear<float>& head = add("head", nn::Linear<float>(6 * 4, 5));
   Net32& a = add("a", block(6, 6));
@@ -67,13 +67,13 @@ struct Net : nn::Module<float> {
     z = max_pool2d(stage(a, z), 4);
     return head(flatten(z, 1));
   }
-  const char* type() const noexcept override { return "Net"; }
+  const char* type() const noexcept override { return "StagedNet"; }
 };
 
 /// Everything that three training steps leave: losses, all gradients, states, the generator.
 std::vector<std::vector<float>> train(bool on, const std::function<void(nn::Module<float>&)>& prepare) {
   manual_seed(3);
-  Net net(on);
+  StagedNet net(on);
   prepare(net);
   optim::SGD<float> sgd(net.parameters(), {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3});
   const Tensor<float> x = requires_grad(Tensor<float>::normal({7, 2, 8, 8}, {1, 1}));
@@ -119,7 +119,7 @@ TEST_CASE("checkpoint: three training steps have the same bits, with and without
   same(attach(quant::Uniform{.bits = 2, .rounding = quant::Rounding::stochastic}));
   same(attach(quant::QuantNoise<quant::Uniform>{.inner = {.bits = 2}, .rate = 0.5}));
   same([](nn::Module<float>& net) {  // part of it frozen, part of it in evaluation
-    auto& a = dynamic_cast<Net&>(net).a;
+    auto& a = dynamic_cast<StagedNet&>(net).a;
     for (const auto& p : a.named_parameters()) p.parameter->freeze();
     a.children()[1].module->eval();
   });
@@ -336,8 +336,8 @@ TEST_CASE("checkpoint: a deep stack needs a fraction of the memory", "[nn]") {
   };
   const double without = peak(false), with = peak(true);
   INFO("peak in activations: " << without << " without, " << with << " with");
-  CHECK(without > 128);  // 64 layers with two results each
-  CHECK(with < 32);      // 8 inputs, one stage of 8 layers, a few gradients
+  CHECK(without > 64);  // 64 layers with one result each: batch normalisation's is computed again
+  CHECK(with < 32);     // 8 inputs, one stage of 8 layers, a few gradients
 }
 
 }  // namespace qdistill_test

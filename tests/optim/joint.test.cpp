@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "error_of.hpp"
 #include "qdistill/optim/adam.hpp"
 #include "qdistill/optim/sgd.hpp"
 
@@ -34,15 +35,6 @@ std::unique_ptr<optim::Joint<float>> joined(const Pair& p) {
   parts.push_back(std::make_unique<optim::SGD<float>>(std::vector<Tensor<float>>{p.a}, sgd_options));
   parts.push_back(std::make_unique<optim::Adam<float>>(std::vector<Tensor<float>>{p.b}, adam_options));
   return std::make_unique<optim::Joint<float>>(std::move(parts));
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 }  // namespace

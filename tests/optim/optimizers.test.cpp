@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 
+#include "error_of.hpp"
 #include "golden.hpp"
 #include "qdistill/optim/adagrad.hpp"
 #include "qdistill/optim/adam.hpp"
@@ -52,7 +53,7 @@ const bool sgd_golden = golden("optimizer_sgd", [](auto g) {
   replay(g, [&](std::vector<Tensor<T>> p) { return std::make_unique<SGD<T>>(std::move(p), o); });
 });
 template <class G>
-AdamOptions adam_options(const G& g, double weight_decay) {
+AdamOptions adam_options_of(const G& g, double weight_decay) {
   AdamOptions o;
   o.lr = number(g, "lr", 0), o.eps = number(g, "eps", 1e-8), o.weight_decay = number(g, "weight_decay", weight_decay);
   o.amsgrad = g->template param<bool>("amsgrad", false);
@@ -62,12 +63,12 @@ AdamOptions adam_options(const G& g, double weight_decay) {
 }
 const bool adam_golden = golden("optimizer_adam", [](auto g) {
   using T = typename decltype(g)::Scalar;
-  const AdamOptions o = adam_options(g, 0);
+  const AdamOptions o = adam_options_of(g, 0);
   replay(g, [&](std::vector<Tensor<T>> p) { return std::make_unique<Adam<T>>(std::move(p), o); });
 });
 const bool adamw_golden = golden("optimizer_adamw", [](auto g) {
   using T = typename decltype(g)::Scalar;
-  const AdamOptions o = adam_options(g, 0.01);
+  const AdamOptions o = adam_options_of(g, 0.01);
   replay(g, [&](std::vector<Tensor<T>> p) { return std::make_unique<AdamW<T>>(std::move(p), o); });
 });
 const bool rmsprop_golden = golden("optimizer_rmsprop", [](auto g) {
@@ -94,15 +95,6 @@ std::vector<Tensor<float>> leaves(std::initializer_list<Index> sizes) {
     out.back().grad() = Tensor<float>::uniform({n}, {6, stream++}, -1, 1);
   }
   return out;
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 }  // namespace

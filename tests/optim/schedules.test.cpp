@@ -1,6 +1,7 @@
 /// Learning-rate schedules against recorded lists, saved and restored on the way.
 #include <catch2/catch.hpp>
 
+#include "error_of.hpp"
 #include "golden.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
 
@@ -80,16 +81,6 @@ const bool rule_golden = golden("lr_rule", [](auto g) {
   g->compare_values("lr", lr);
   if (g->has("stop")) g->compare_values("stop", stop);
 });
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 }  // namespace
 

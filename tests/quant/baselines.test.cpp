@@ -1,6 +1,7 @@
 /// The small quantizers: each against its defining formula, its encoding bit for bit, threads, wrong input.
 #include <catch2/catch.hpp>
 
+#include "one_weight.hpp"
 #include "qdistill/autograd/gradcheck.hpp"
 #include "qdistill/ops/arithmetic.hpp"
 #include "qdistill/ops/reduce.hpp"
@@ -18,13 +19,6 @@ namespace qdistill_test {
 using namespace qdistill;
 
 namespace {
-
-struct OneWeight : nn::Module<float> {
-  nn::ParameterPtr<float> w;
-  explicit OneWeight(Tensor<float> v) { w = add_parameter("weight", std::move(v), nn::Kind::weight); }
-  Tensor<float> forward(const Tensor<float>& x) override { return x; }
-  const char* type() const noexcept override { return "OneWeight"; }
-};
 
 /// Encoding, threads and bad tensors, the same for all. `at_attach`: a weight that is NaN is refused there.
 template <class Q>

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "golden.hpp"
+#include "one_weight.hpp"
 #include "qdistill/autograd/gradcheck.hpp"
 #include "qdistill/nn/batch_norm.hpp"
 #include "qdistill/nn/conv.hpp"
@@ -197,13 +198,7 @@ const bool training_golden = golden("diffq_training", [](auto g) {
   g->compare_value("true_model_size_mb", p.size_bits() / bits_of_mb);
 });
 
-struct OneWeight : nn::Module<float> {
-  nn::ParameterPtr<float> w;
-  explicit OneWeight(Tensor<float> v) { w = add_parameter("weight", std::move(v), nn::Kind::weight); }
-  Tensor<float> forward(const Tensor<float>& x) override { return x; }
-  const char* type() const noexcept override { return "OneWeight"; }
-};
-DiffQParametrization<float>& diffq_of(OneWeight& m) {
+DiffQParametrization<float>& diffq_of(OneWeight<>& m) {
   return dynamic_cast<DiffQParametrization<float>&>(*m.w->parametrization());
 }
 

@@ -5,6 +5,7 @@
 
 #include "../docs/example_quantizer/powers_of_two.hpp"
 #include "../io/temporary_folder.hpp"
+#include "one_weight.hpp"
 #include "qdistill/nn/activation.hpp"
 #include "qdistill/nn/batch_norm.hpp"
 #include "qdistill/nn/conv.hpp"
@@ -31,14 +32,6 @@ namespace qdistill_test {
 using namespace qdistill;
 
 namespace {
-
-template <class T = float>
-struct OneWeight : nn::Module<T> {
-  nn::ParameterPtr<T> w;
-  explicit OneWeight(Tensor<T> v) { w = this->add_parameter("weight", std::move(v), nn::Kind::weight); }
-  Tensor<T> forward(const Tensor<T>& x) override { return x; }
-  const char* type() const noexcept override { return "OneWeight"; }
-};
 
 /// The figures of one tensor with `quantizer` on it.
 template <class Q>

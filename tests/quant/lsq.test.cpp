@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "golden.hpp"
+#include "one_weight.hpp"
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/uniform.hpp"
 
@@ -47,13 +48,6 @@ const bool lsq_golden = golden("lsq", [](auto g) {
   g->compare_values("index", index);
   g->compare_value("model_size_mb", p.size_bits() / (8 * 0x1p20));
 });
-
-struct OneWeight : nn::Module<float> {
-  nn::ParameterPtr<float> w;
-  explicit OneWeight(Tensor<float> v) { w = add_parameter("weight", std::move(v), nn::Kind::weight); }
-  Tensor<float> forward(const Tensor<float>& x) override { return x; }
-  const char* type() const noexcept override { return "OneWeight"; }
-};
 
 }  // namespace
 

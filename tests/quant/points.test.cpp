@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "golden.hpp"
+#include "one_weight.hpp"
 #include "qdistill/autograd/gradcheck.hpp"
 #include "qdistill/encoding/point_usage.hpp"
 #include "qdistill/optim/sgd.hpp"
@@ -63,13 +64,6 @@ const bool quantile_golden = golden("quantile_initialization", [](auto g) {
   g->compare_values("points", quant::initial_points<T>(scaled.z, g->params().at("num_points").template get<Index>(),
                                                        quant::PointStart::quantiles));
 });
-
-struct OneWeight : nn::Module<float> {
-  nn::ParameterPtr<float> w;
-  explicit OneWeight(Tensor<float> v) { w = add_parameter("weight", std::move(v), nn::Kind::weight); }
-  Tensor<float> forward(const Tensor<float>& x) override { return x; }
-  const char* type() const noexcept override { return "OneWeight"; }
-};
 
 /// Sorted, some outside of [0, 1]; with repeats if asked for.
 template <class T>

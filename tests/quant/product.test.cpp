@@ -12,6 +12,7 @@
 #include "qdistill/ops/view.hpp"
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/layer_inputs.hpp"
+#include "threads.hpp"
 
 namespace qdistill_test {
 
@@ -41,12 +42,6 @@ double distance(const std::vector<double>& gram, Index d, const T* x, const T* y
              static_cast<double>(x[j] - y[j]);
   return sum;
 }
-
-struct Threads {
-  int before = num_threads();
-  explicit Threads(int n) { set_num_threads(n); }
-  ~Threads() { set_num_threads(before); }
-};
 
 template <class T>
 std::span<const T> view(const Tensor<T>& t) {

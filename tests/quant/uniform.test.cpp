@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "golden.hpp"
+#include "one_weight.hpp"
 #include "qdistill/quant/attach.hpp"
 
 namespace qdistill_test {
@@ -90,13 +91,6 @@ const bool full_gradient_golden = golden("uniform_quantization_full_gradient", [
   quant::UniformParametrization<T> p(settings, w);
   g.check(p.effective(nn::Phase::train), {{"input", w}});
 });
-
-struct OneWeight : nn::Module<float> {
-  nn::ParameterPtr<float> w;
-  explicit OneWeight(Tensor<float> v) { w = add_parameter("weight", std::move(v), nn::Kind::weight); }
-  Tensor<float> forward(const Tensor<float>& x) override { return x; }
-  const char* type() const noexcept override { return "OneWeight"; }
-};
 
 }  // namespace
 

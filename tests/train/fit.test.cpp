@@ -81,12 +81,11 @@ TEST_CASE("a run that is stopped anywhere goes on to the same bits", "[train]") 
     INFO("stopped after " << steps << " steps");
     const std::string checkpoint = folder.path + "/checkpoint.safetensors", log_path = folder.path + "/log.jsonl";
     {
-      std::atomic<bool> stop{false};
-      StopAfter sink(stop, steps);
+      StopAfter sink(steps);
       Run first;
       train::EventLog log(log_path);
-      first.options.fit.checkpoint = checkpoint, first.options.fit.stop = &stop, first.options.fit.progress = &sink;
-      first.options.fit.log = &log;
+      first.options.fit.checkpoint = checkpoint, first.options.fit.log = &log;
+      first.options.fit.stop = &sink.stop, first.options.fit.progress = &sink;
       CHECK(first.go().interrupted);
     }
     const train::Checkpoint c = train::Checkpoint::load(checkpoint);

@@ -2,16 +2,15 @@
 
 #include <catch2/catch.hpp>
 
+#include "picture.hpp"
 #include "qdistill/train/plot_scatter.hpp"
 #include "xml_check.hpp"
 
 using namespace qdistill;
 using namespace qdistill::train;
+using qdistill_test::check_picture, qdistill_test::infinite, qdistill_test::none;
 
 namespace {
-
-const double none = std::numeric_limits<double>::quiet_NaN();
-const double infinite = std::numeric_limits<double>::infinity();
 
 std::vector<std::string> labels(const plot::Scale& s) {
   std::vector<std::string> out;
@@ -28,15 +27,6 @@ LineChart one_series(std::vector<double> x, std::vector<double> y) {
   c.y.label = "y";
   c.series = {{"s", std::move(x), std::move(y)}};
   return c;
-}
-
-/// No number in the picture is "nan" or "inf", and it is well formed.
-void check_picture(const Svg& s) {
-  CHECK(xml_check::problem(s.text) == "");
-  CHECK(s.text.find("\"nan") == std::string::npos);
-  CHECK(s.text.find("Mnan") == std::string::npos);
-  CHECK(s.text.find(" nan") == std::string::npos);
-  CHECK(s.text.find("inf\"") == std::string::npos);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "error_of.hpp"
 #include "qdistill/nn/activation.hpp"
 #include "qdistill/nn/batch_norm.hpp"
 #include "qdistill/nn/conv.hpp"
@@ -22,15 +23,6 @@ using namespace qdistill;
 namespace {
 
 std::string temporary(const char* name) { return (std::filesystem::temp_directory_path() / name).string(); }
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const FileError& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 }  // namespace
 
@@ -57,11 +49,11 @@ TEST_CASE("keys and shapes that do not fit are named, and nothing is changed", "
   nn::Sequential<float> more(nn::Linear<float>(3, 4), nn::Linear<float>(4, 2), nn::Linear<float>(2, 2));
   nn::Sequential<float> fewer{nn::Linear<float>(3, 4)};
   nn::Sequential<float> other(nn::Linear<float>(3, 5), nn::Linear<float>(4, 2));
-  const std::string missing = error_of([&] { train::load_state(more, path); });
+  const std::string missing = error_of<FileError>([&] { train::load_state(more, path); });
   CHECK(missing.find("2.weight") != std::string::npos);
-  CHECK(error_of([&] { train::load_state(fewer, path); }).find("1.bias") != std::string::npos);
+  CHECK(error_of<FileError>([&] { train::load_state(fewer, path); }).find("1.bias") != std::string::npos);
   const auto before = other.named_parameters()[2].parameter->data().to_vector();
-  const std::string shape = error_of([&] { train::load_state(other, path); });
+  const std::string shape = error_of<FileError>([&] { train::load_state(other, path); });
   CHECK(shape.find("0.weight") != std::string::npos);
   CHECK(shape.find("[4, 3]") != std::string::npos);
   CHECK(shape.find("[5, 3]") != std::string::npos);
