@@ -214,15 +214,15 @@ TEST_CASE("packed: descriptions that do not fit the stored tensors are refused",
   refused(message([](json& d, auto&) { d["tensors"].erase("conv.bias"); }), "no tensor 'conv.bias'");
   refused(message([](json& d, auto&) { d["tensors"]["more"] = {{"scheme", "dense"}}; }), "no tensor 'more'");
   refused(message([](json& d, auto&) { d["tensors"] = 3; }), "no object");
-  refused(message([](json& d, auto&) { d["info"] = {{"a", 1}}; }), "no string");
+  refused(message([](json& d, auto&) { d["info"] = json::object({{"a", 1}}); }), "no string");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["inputs"][0] = 1; }), "input value 1");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["inputs"][0] = 5000000000; }), "input value 5000000000");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["attributes"]["x"] = nullptr; }), "an attribute");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["attributes"]["x"] = {0.5}; }), "an attribute's list");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["attributes"] = 1; }), "no object of attributes");
-  refused(message([](json& d, auto&) { d["network"]["ops"] = {1}; }), "no object where one with 'op'");
+  refused(message([](json& d, auto&) { d["network"]["ops"] = json::array({1}); }), "no object where one with 'op'");
   refused(message([](json& d, auto&) { d["network"]["output"] = 3; }), "output value 3");
-  refused(message([](json& d, auto&) { d["network"]["input_shape"] = {0}; }), "input shape [0]");
+  refused(message([](json& d, auto&) { d["network"]["input_shape"] = json::array({0}); }), "input shape [0]");
   refused(message([](json& d, auto&) { d = json::array({1}); }), "no object");
   refused(message([](json& d, auto&) {
             json deep = 1;
