@@ -1,5 +1,6 @@
 # qdistill_own_target(<target> [NATIVE]): warnings and sanitizers of our own targets. Never exported.
-# NATIVE: also optimised for the machine that builds (option QDISTILL_NATIVE).
+# NATIVE: a program to be shown or measured, optimised for the machine that builds (option QDISTILL_NATIVE). It only links
+# the sanitizers, with which a unit takes three times as long to compile: they are for the tests.
 function(qdistill_own_target target)
   cmake_parse_arguments(PARSE_ARGV 1 own "NATIVE" "" "")
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
@@ -18,6 +19,9 @@ function(qdistill_own_target target)
       target_compile_options(${target} PRIVATE -O3 -march=native)
     endif()
     if(QDISTILL_SANITIZE)
+      target_link_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE})
+    endif()
+    if(QDISTILL_SANITIZE AND NOT own_NATIVE)
       target_compile_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE} -fno-sanitize-recover=all
                                                -fno-omit-frame-pointer -g1)
       if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -25,7 +29,6 @@ function(qdistill_own_target target)
       else()
         target_compile_options(${target} PRIVATE -Wno-pass-failed)  # instrumented loops do not vectorise
       endif()
-      target_link_options(${target} PRIVATE -fsanitize=${QDISTILL_SANITIZE})
     endif()
   endif()
 endfunction()
