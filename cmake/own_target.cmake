@@ -1,6 +1,6 @@
 # qdistill_own_target(<target> [NATIVE]): warnings and sanitizers of our own targets. Never exported.
 # NATIVE: a program to be shown or measured, optimised for the machine that builds (option QDISTILL_NATIVE). It only links
-# the sanitizers, with which a unit takes three times as long to compile: they are for the tests.
+# the sanitizers, which make a unit several times as long to compile: they are for the tests.
 function(qdistill_own_target target)
   cmake_parse_arguments(PARSE_ARGV 1 own "NATIVE" "" "")
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)

@@ -3,12 +3,13 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 
+#include "error_of.hpp"
 #include "temp_dir.hpp"
 
 using namespace qdistill;
 using Bytes = std::vector<std::uint8_t>;
 using Catch::Matchers::Contains;
-using test::message_of;
+using qdistill_test::error_of;
 
 namespace {
 
@@ -52,11 +53,11 @@ TEST_CASE("cifar10 records keep labels, planes and order", "[data][cifar]") {
 TEST_CASE("cifar10 refuses what is not a whole number of records", "[data][cifar]") {
   const Bytes whole = cifar10_records(2);
   for (const std::size_t n : {0u, 1u, 2u, 1000u, 3072u, 3074u, 4000u, 6145u}) {
-    const std::string m = message_of<FileError>([&] { data::parse_cifar10({whole.data(), n}, "dir/test_batch.bin"); });
+    const std::string m = error_of<FileError>([&] { data::parse_cifar10({whole.data(), n}, "dir/test_batch.bin"); });
     CHECK_THAT(m, Contains("[cifar10] dir/test_batch.bin: " + std::to_string(n) + " bytes, expected 30730000"));
     CHECK_THAT(m, Contains("HINT: run data/cifar10.sh"));
   }
-  CHECK_THAT(message_of<FileError>([&] {
+  CHECK_THAT(error_of<FileError>([&] {
                data::parse_cifar10({whole.data(), 4000}, "f");
              }),
              Contains("begins at byte 3073 is cut"));
@@ -66,7 +67,7 @@ TEST_CASE("cifar10 refuses what is not a whole number of records", "[data][cifar
 TEST_CASE("cifar10 names the place of a wrong label", "[data][cifar]") {
   Bytes bytes = cifar10_records(5);
   bytes[3073 * 3] = 10;
-  CHECK_THAT(message_of<FileError>([&] { data::parse_cifar10(bytes, "b.bin"); }),
+  CHECK_THAT(error_of<FileError>([&] { data::parse_cifar10(bytes, "b.bin"); }),
              Contains("[cifar10] b.bin: label 10 at byte 9219, expected 0 to 9"));
   bytes[3073 * 3] = 255;
   CHECK_THROWS_AS(data::parse_cifar10(bytes, "b.bin"), FileError);
@@ -82,15 +83,15 @@ TEST_CASE("cifar100 reads fine labels and checks both", "[data][cifar]") {
 
   Bytes bad = good;
   bad[3074 * 4] = 20;
-  CHECK_THAT(message_of<FileError>([&] { data::parse_cifar100(bad, "f"); }),
+  CHECK_THAT(error_of<FileError>([&] { data::parse_cifar100(bad, "f"); }),
              Contains("[cifar100] f: coarse label 20 at byte 12296, expected 0 to 19"));
   bad = good;
   bad[3074 * 4 + 1] = 100;
-  CHECK_THAT(message_of<FileError>([&] { data::parse_cifar100(bad, "f"); }),
+  CHECK_THAT(error_of<FileError>([&] { data::parse_cifar100(bad, "f"); }),
              Contains("fine label 100 at byte 12297, expected 0 to 99"));
   bad = good;
   bad[3074 * 110] = 3;  // record 10 of the same fine class said 2
-  CHECK_THAT(message_of<FileError>([&] { data::parse_cifar100(bad, "f"); }),
+  CHECK_THAT(error_of<FileError>([&] { data::parse_cifar100(bad, "f"); }),
              Contains("coarse label 3 at byte 338140, expected 2"));
   // A CIFAR-10 file under this name.
   CHECK_THROWS_AS(data::parse_cifar100(cifar10_records(100), "f"), FileError);
@@ -112,21 +113,21 @@ TEST_CASE("cifar files are read from a folder, in the order of their numbers", "
 
   SECTION("a gap in the numbers is refused") {
     dir.write("data_batch_4.bin", cifar10_records(3));
-    const std::string m = message_of<FileError>([&] { data::read_cifar10(dir.path(), data::Split::train); });
+    const std::string m = error_of<FileError>([&] { data::read_cifar10(dir.path(), data::Split::train); });
     CHECK_THAT(m, Contains("data_batch_3.bin: missing, while data_batch_4.bin is there"));
   }
   SECTION("an empty file is refused with its name") {
     dir.write("data_batch_2.bin", {});
-    const std::string m = message_of<FileError>([&] { data::read_cifar10(dir.path(), data::Split::train); });
+    const std::string m = error_of<FileError>([&] { data::read_cifar10(dir.path(), data::Split::train); });
     CHECK_THAT(m, Contains("data_batch_2.bin: 0 bytes, expected 30730000"));
   }
   SECTION("a folder in a file's place is refused") {
     dir.make_directory("data_batch_3.bin");
-    const std::string m = message_of<FileError>([&] { data::read_cifar10(dir.path(), data::Split::train); });
+    const std::string m = error_of<FileError>([&] { data::read_cifar10(dir.path(), data::Split::train); });
     CHECK_THAT(m, Contains("data_batch_3.bin"));
   }
   SECTION("what is missing is named") {
-    const std::string m = message_of<FileError>([&] { data::read_cifar10(dir.file("no"), data::Split::test); });
+    const std::string m = error_of<FileError>([&] { data::read_cifar10(dir.file("no"), data::Split::test); });
     CHECK_THAT(m, Contains("no/test_batch.bin: cannot be opened") && Contains("HINT: run data/cifar10.sh"));
     CHECK_THROWS_AS(data::read_cifar100(dir.path(), data::Split::train), FileError);
   }
@@ -136,7 +137,7 @@ TEST_CASE("cifar files are read from a folder, in the order of their numbers", "
     CHECK(data::read_cifar100(dir.path(), data::Split::train).size() == 100);
     CHECK(data::read_cifar100(dir.path(), data::Split::test).size() == 7);
     dir.write("test.bin", {});
-    CHECK_THAT(message_of<FileError>([&] { data::read_cifar100(dir.path(), data::Split::test); }),
+    CHECK_THAT(error_of<FileError>([&] { data::read_cifar100(dir.path(), data::Split::test); }),
                Contains("test.bin: 0 bytes, expected 30740000"));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "error_of.hpp"
 #include "image_samples.hpp"
 #include "qdistill/core/random.hpp"
 #include "temp_dir.hpp"
@@ -12,13 +13,13 @@
 
 using namespace qdistill;
 using Catch::Matchers::Contains;
+using qdistill_test::error_of;
 using test::ImageBytes;
-using test::message_of;
 
 namespace {
 
 std::string refusal(const ImageBytes& bytes, const data::ImageLimits& limits = {}) {
-  return message_of<FileError>([&] { data::check_image(bytes, "dir/a.jpg", limits); });
+  return error_of<FileError>([&] { data::check_image(bytes, "dir/a.jpg", limits); });
 }
 
 /// Where the first segment with this marker begins.
@@ -148,7 +149,7 @@ TEST_CASE("image files: JPEG is decoded, baseline and progressive", "[data][imag
 
 TEST_CASE("image files: what only decoding finds is named", "[data][images]") {
   const auto message = [](const ImageBytes& b) {
-    return message_of<FileError>([&] { data::decode_image(b, "dir/b.png"); });
+    return error_of<FileError>([&] { data::decode_image(b, "dir/b.png"); });
   };
   CHECK_THAT(message(test::png_of(100, 100, 1, 0, {0})),
              Contains("[image] dir/b.png: cannot be decoded: not enough pixels"));
@@ -179,7 +180,7 @@ TEST_CASE("image files: data that unpacks far beyond the image is stopped", "[da
   bomb.resize(33);  // signature and header
   test::append_chunk(bomb, "IDAT", packed);
   test::append_chunk(bomb, "IEND", {});
-  CHECK_THAT(message_of<FileError>([&] { data::decode_image(bomb, "b.png"); }),
+  CHECK_THAT(error_of<FileError>([&] { data::decode_image(bomb, "b.png"); }),
              Contains("b.png: cannot be decoded: outofmem"));
 }
 

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 
+#include "error_of.hpp"
 #include "image_samples.hpp"
 #include "qdistill/data/loader.hpp"
 #include "temp_dir.hpp"
@@ -14,8 +15,8 @@
 
 using namespace qdistill;
 using Catch::Matchers::Contains;
+using qdistill_test::error_of;
 using qdistill_test::Threads;
-using test::message_of;
 namespace fs = std::filesystem;
 
 namespace {
@@ -118,7 +119,7 @@ TEST_CASE("image folders: classes by name, files in torchvision's order", "[data
 TEST_CASE("image folders: what cannot be listed is named", "[data][images]") {
   const test::TempDir dir;
   const auto message = [&](const std::string& path) {
-    return message_of<FileError>([&] { data::ImageFolder set(path); });
+    return error_of<FileError>([&] { data::ImageFolder set(path); });
   };
   CHECK_THAT(message(dir.file("none")), Contains("[image_folder] ") && Contains("none: cannot be listed: No such"));
   CHECK_THAT(message(dir.path()), Contains("no folder in it, expected one for each class"));
@@ -261,10 +262,9 @@ TEST_CASE("image folders: bad files are refused by name, or left out and listed"
   std::vector<std::uint8_t> buffer;
   CHECK_NOTHROW(strict.image(0, {}, buffer));
   for (Index i = 1; i < 9; ++i)
-    CHECK_THAT(message_of<FileError>([&] { strict.image(i, {}, buffer); }),
-               Contains("[image] " + strict.path(i) + ": "));
+    CHECK_THAT(error_of<FileError>([&] { strict.image(i, {}, buffer); }), Contains("[image] " + strict.path(i) + ": "));
   data::DataLoader loader(strict, {.batch_size = 10});
-  CHECK_THAT(message_of<FileError>([&] { loader.next(); }), Contains("[image] " + dir.path() + "/a/"));
+  CHECK_THAT(error_of<FileError>([&] { loader.next(); }), Contains("[image] " + dir.path() + "/a/"));
 
   data::ImageFolderOptions skipping = small;
   skipping.bad = data::BadImages::skip;
@@ -283,7 +283,7 @@ TEST_CASE("image folders: bad files are refused by name, or left out and listed"
     }
   }
   skipping.limits.file_bytes = 20;
-  CHECK_THAT(message_of<FileError>([&] { data::ImageFolder set(dir.path(), skipping); }),
+  CHECK_THAT(error_of<FileError>([&] { data::ImageFolder set(dir.path(), skipping); }),
              Contains("/a: no image in it that can be read") && Contains("10 files were left out") &&
                  Contains("1.png: 120 bytes, expected at most 20"));
 }

@@ -2,12 +2,13 @@
 
 #include <catch2/catch.hpp>
 
+#include "error_of.hpp"
 #include "temp_dir.hpp"
 
 using namespace qdistill;
 using Bytes = std::vector<std::uint8_t>;
 using Catch::Matchers::Contains;
-using test::message_of;
+using qdistill_test::error_of;
 
 namespace {
 
@@ -30,7 +31,7 @@ Bytes idx_labels(std::uint32_t n) {
 }
 
 std::string refusal(const Bytes& images, const Bytes& labels) {
-  return message_of<FileError>([&] { data::parse_mnist(images, "img", labels, "lab"); });
+  return error_of<FileError>([&] { data::parse_mnist(images, "img", labels, "lab"); });
 }
 
 }  // namespace
@@ -80,7 +81,7 @@ TEST_CASE("mnist refuses what does not fit", "[data][mnist]") {
 TEST_CASE("mnist is read from a folder", "[data][mnist]") {
   const test::TempDir dir;
   dir.write("t10k-images-idx3-ubyte", idx_images(3, 28, 28));
-  CHECK_THAT(message_of<FileError>([&] { data::read_mnist(dir.path(), data::Split::test); }),
+  CHECK_THAT(error_of<FileError>([&] { data::read_mnist(dir.path(), data::Split::test); }),
              Contains("t10k-labels-idx1-ubyte: cannot be opened. HINT: run data/mnist.sh"));
   dir.write("t10k-labels-idx1-ubyte", idx_labels(3));
   const data::ImageSet set = data::read_mnist(dir.path(), data::Split::test);

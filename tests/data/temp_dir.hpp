@@ -38,15 +38,4 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-/// The message of the exception of type E that f throws; "" if it throws none.
-template <class E, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "";
-}
-
 }  // namespace test

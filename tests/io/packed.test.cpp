@@ -214,6 +214,7 @@ TEST_CASE("packed: descriptions that do not fit the stored tensors are refused",
   refused(message([](json& d, auto&) { d["tensors"].erase("conv.bias"); }), "no tensor 'conv.bias'");
   refused(message([](json& d, auto&) { d["tensors"]["more"] = {{"scheme", "dense"}}; }), "no tensor 'more'");
   refused(message([](json& d, auto&) { d["tensors"] = 3; }), "no object");
+  // json::object and json::array, since clang 14 loses the old value where a generic lambda assigns a list in braces.
   refused(message([](json& d, auto&) { d["info"] = json::object({{"a", 1}}); }), "no string");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["inputs"][0] = 1; }), "input value 1");
   refused(message([](json& d, auto&) { d["network"]["ops"][0]["inputs"][0] = 5000000000; }), "input value 5000000000");

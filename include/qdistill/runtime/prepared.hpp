@@ -59,21 +59,22 @@ class WeightPacker {
     return held;
   }
   ConvWeights conv(const kernels::Conv2dShape& s, Tensor<float> weight) {
-    std::unique_ptr<ConvWeights>& held = conv_[{std::as_const(weight).data(), s.groups}];
-    if (!held) {
+    const auto [at, added] = conv_.try_emplace({std::as_const(weight).data(), s.groups});
+    if (added) {
       const Index size = weight.numel();
-      held = std::make_unique<ConvWeights>(pack(
-          std::move(weight), size, [&](const float* from, float* to) { kernels::conv2d_pack(Cpu{}, s, from, to); }));
+      at->second = ConvWeights(pack(std::move(weight), size,
+                                    [&](const float* from, float* to) { kernels::conv2d_pack(Cpu{}, s, from, to); }));
     }
-    return *held;
+    return at->second;
   }
 
  private:
-  /// `size` elements, written by f(weight, to): in the weight's place unless another layer still needs it.
+  /// `size` elements, written by f(weight, to): in the weight's place unless another layer still needs it or there is
+  /// no room behind it.
   template <class F>
   static Tensor<float> pack(Tensor<float> weight, Index size, F f) {
     const Shape flat{size};
-    if (!weight.sole_owner()) {
+    if (!weight.sole_owner() || weight.storage()->bytes() < static_cast<std::size_t>(size) * sizeof(float)) {
       Tensor<float> out = Tensor<float>::empty(flat);
       f(std::as_const(weight).data(), out.data());
       return out;
@@ -85,7 +86,7 @@ class WeightPacker {
   }
 
   std::map<const float*, Tensor<float>> linear_;
-  std::map<std::pair<const float*, Index>, std::unique_ptr<ConvWeights>> conv_;
+  std::map<std::pair<const float*, Index>, ConvWeights> conv_;
 };
 
 }  // namespace qdistill::inline QDISTILL_ABI::runtime

@@ -213,9 +213,7 @@ void conv2d_pack(Cpu, const Conv2dShape& s, const T* w, T* packed) {
 /// takes more than a few per cent of its time.
 template <class T>
 bool conv2d_wants_transform(const Conv2dShape& s) noexcept {
-  const Index m = 7 - s.KH;
-  return conv_algorithm<T>(s) == ConvAlgorithm::winograd &&
-         s.N * detail::ceil_div(s.out_h(), m) * detail::ceil_div(s.out_w(), m) < 512;
+  return conv_algorithm<T>(s) == ConvAlgorithm::winograd && winograd_tiles(s) < 512;
 }
 
 /// Elements of transformed filters.

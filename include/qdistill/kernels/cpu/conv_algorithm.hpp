@@ -47,6 +47,12 @@ template <class T>
 inline constexpr bool winograd_scalar = false;
 #endif
 
+/// Tiles of outputs that Winograd cuts all images into; for kernels of 3 x 3 and 5 x 5.
+inline Index winograd_tiles(const Conv2dShape& s) noexcept {
+  const Index m = 7 - s.KH;
+  return s.N * ((s.out_h() + m - 1) / m) * ((s.out_w() + m - 1) / m);
+}
+
 /// The algorithm for `s` with elements of type T. Forward and to the data, Winograd needs as many tiles as fill the
 /// vectors of the product; to the weights, whose sums run over the tiles, as many as pay for 36 such sums.
 template <class T>
@@ -56,9 +62,8 @@ ConvAlgorithm conv_algorithm(const Conv2dShape& s, ConvPass pass = ConvPass::for
     const bool plain = s.stride_h == 1 && s.stride_w == 1 && s.dil_h == 1 && s.dil_w == 1 && s.groups == 1;
     if (!plain || s.KH != s.KW || (s.KH != 3 && s.KH != 5) || s.pad_h >= s.KH || s.pad_w >= s.KW)
       return ConvAlgorithm::direct;
-    const Index m = 7 - s.KH, least = pass == ConvPass::weights ? 128 : s.C * s.O > 65536 ? 64 : 16;
-    const Index tiles = s.N * ((s.out_h() + m - 1) / m) * ((s.out_w() + m - 1) / m);
-    if (s.C >= 32 && s.O >= 24 && tiles >= least) return ConvAlgorithm::winograd;
+    const Index least = pass == ConvPass::weights ? 128 : s.C * s.O > 65536 ? 64 : 16;
+    if (s.C >= 32 && s.O >= 24 && winograd_tiles(s) >= least) return ConvAlgorithm::winograd;
   }
   (void)s, (void)pass;
   return ConvAlgorithm::direct;
