@@ -140,6 +140,20 @@ TEST_CASE("runtime: every layer of a Sequential", "[runtime]") {
         {2, 3, 13, 12});
     run(nn::Sequential<float>(nn::AdaptiveMaxPool2d<float>({4, 5}), nn::AdaptiveMaxPool2d<float>(1)), {2, 3, 13, 12});
   }
+  SECTION("pools over one dim") {
+    run(nn::Sequential<float>(nn::Conv1d<float>(3, 5, 3), nn::ReLU<float>(), nn::MaxPool1d<float>(2),
+                              nn::Flatten<float>()),
+        {2, 3, 19});
+    run(nn::Sequential<float>(nn::MaxPool1d<float>(3, {.stride = 2, .padding = 1, .dilation = 2, .ceil_mode = true})),
+        {2, 3, 20});
+    run(nn::Sequential<float>(nn::MaxPool1d<float>(300, {.stride = 7, .padding = 150})), {1, 2, 310});
+    run(nn::Sequential<float>(
+            nn::AvgPool1d<float>(3, {.stride = 2, .padding = 1, .ceil_mode = true, .count_include_pad = false})),
+        {2, 3, 8});
+    run(nn::Sequential<float>(nn::AvgPool1d<float>(2), nn::AdaptiveMaxPool1d<float>(5),
+                              nn::AdaptiveAvgPool1d<float>(3)),
+        {2, 3, 23});
+  }
   SECTION("normalisation") {
     run(nn::Sequential<float>(nn::BatchNorm2d<float>(5, {.eps = 1e-3}), nn::Identity<float>(),
                               nn::BatchNorm2d<float>(5, {.affine = false})),

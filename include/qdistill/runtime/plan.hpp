@@ -15,13 +15,13 @@
 
 namespace qdistill::inline QDISTILL_ABI::runtime {
 
-using Layer =
-    std::variant<LinearLayer, ConvLayer<2>, ConvLayer<1>, BatchNormLayer, FlattenLayer, AddLayer, MaxPoolLayer,
-                 AveragePoolLayer<false>, AveragePoolLayer<true>, AdaptiveMaxPoolLayer, ElementwiseLayer<kernels::Relu>,
-                 ElementwiseLayer<kernels::Relu6>, ElementwiseLayer<kernels::LeakyRelu>, ElementwiseLayer<kernels::Elu>,
-                 ElementwiseLayer<kernels::Gelu>, ElementwiseLayer<kernels::Silu>, ElementwiseLayer<kernels::Hardswish>,
-                 ElementwiseLayer<kernels::Sigmoid>, ElementwiseLayer<kernels::Tanh>,
-                 ElementwiseLayer<kernels::Softplus>, ElementwiseLayer<kernels::PactRelu<float>>>;
+using Layer = std::variant<
+    LinearLayer, ConvLayer<2>, ConvLayer<1>, BatchNormLayer, FlattenLayer, AddLayer, MaxPoolLayer<2>, MaxPoolLayer<1>,
+    AveragePoolLayer<2, false>, AveragePoolLayer<1, false>, AveragePoolLayer<2, true>, AveragePoolLayer<1, true>,
+    AdaptiveMaxPoolLayer<2>, AdaptiveMaxPoolLayer<1>, ElementwiseLayer<kernels::Relu>, ElementwiseLayer<kernels::Relu6>,
+    ElementwiseLayer<kernels::LeakyRelu>, ElementwiseLayer<kernels::Elu>, ElementwiseLayer<kernels::Gelu>,
+    ElementwiseLayer<kernels::Silu>, ElementwiseLayer<kernels::Hardswish>, ElementwiseLayer<kernels::Sigmoid>,
+    ElementwiseLayer<kernels::Tanh>, ElementwiseLayer<kernels::Softplus>, ElementwiseLayer<kernels::PactRelu<float>>>;
 
 /// Reads one operation. Throws ValueError for one that is not known, and as the layers do.
 inline Layer read_layer(const std::string& name, const OpReader& op) {
@@ -32,10 +32,14 @@ inline Layer read_layer(const std::string& name, const OpReader& op) {
   if (name == "flatten") return FlattenLayer(op);
   if (name == "add") return AddLayer(op);
   if (name == "pact_relu") return pact_layer(op);
-  if (name == "max_pool2d") return MaxPoolLayer(op);
-  if (name == "avg_pool2d") return AveragePoolLayer<false>(op);
-  if (name == "adaptive_avg_pool2d") return AveragePoolLayer<true>(op);
-  if (name == "adaptive_max_pool2d") return AdaptiveMaxPoolLayer(op);
+  if (name == "max_pool2d") return MaxPoolLayer<2>(op);
+  if (name == "max_pool1d") return MaxPoolLayer<1>(op);
+  if (name == "avg_pool2d") return AveragePoolLayer<2, false>(op);
+  if (name == "avg_pool1d") return AveragePoolLayer<1, false>(op);
+  if (name == "adaptive_avg_pool2d") return AveragePoolLayer<2, true>(op);
+  if (name == "adaptive_avg_pool1d") return AveragePoolLayer<1, true>(op);
+  if (name == "adaptive_max_pool2d") return AdaptiveMaxPoolLayer<2>(op);
+  if (name == "adaptive_max_pool1d") return AdaptiveMaxPoolLayer<1>(op);
   if (name == "relu") return ElementwiseLayer<kernels::Relu>(op);
   if (name == "relu6") return ElementwiseLayer<kernels::Relu6>(op);
   if (name == "leaky_relu")

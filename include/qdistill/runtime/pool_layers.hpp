@@ -1,7 +1,7 @@
-/// The pools that the runtime executes; see runtime/layers.hpp. Attributes: `kernel`, `stride` (0 or missing: the
-/// kernel's size), `padding` (at most half the kernel), `ceil_mode`; max_pool2d also `dilation`, avg_pool2d also
-/// `count_include_pad` (true if missing) and `divisor_override` (0 or missing: none); adaptive_avg_pool2d and
-/// adaptive_max_pool2d have `output_size` alone.
+/// The pools that the runtime executes, over one (Spatial 1) or two dims; see runtime/layers.hpp. Attributes: `kernel`,
+/// `stride` (0 or missing: the kernel's size), `padding` (at most half the kernel), `ceil_mode`; max_pool also
+/// `dilation`, avg_pool also `count_include_pad` (true if missing) and `divisor_override` (0 or missing: none);
+/// adaptive_avg_pool and adaptive_max_pool have `output_size` alone.
 #pragma once
 
 #include "qdistill/kernels/cpu/pool_adaptive_max.hpp"
@@ -28,15 +28,40 @@ inline Index pool_windows(const OpReader& op, Index size, Index kernel, Index st
   return ceil && (count - 1) * stride >= size + padding ? count - 1 : count;
 }
 
-/// Sizes of a pool over the last two dims of a sample [C, H, W].
-inline kernels::PoolShape pool_shape(const OpReader& op, bool dilated) {
-  op.expect_roles({});
-  const Shape& x = op.input_of_rank(3, "[C, H, W]");
-  const auto kernel = op.pair("kernel", 1), stride = op.pair_or("stride", 0, 0), padding = op.pair_or("padding", 0, 0);
-  const auto dilation = dilated ? op.pair_or("dilation", 1, 1) : OpReader::Pair{1, 1};
+/// A sample's sizes as planes of a height, which is 1 where there is one spatial dim, and a width.
+template <int Spatial>
+struct PoolInput {
+  explicit PoolInput(const OpReader& op) {
+    op.expect_roles({});
+    const Shape& x = op.input_of_rank(Spatial + 1, Spatial == 2 ? "[C, H, W]" : "[C, L]");
+    planes = x[0], h = Spatial == 2 ? x[1] : 1, w = x[Spatial];
+  }
+  /// An attribute that must be there: a pair, or one number for the width beside `height`.
+  static OpReader::Pair pair(const OpReader& op, const char* name, Index least, Index height) {
+    if constexpr (Spatial == 2) return op.pair(name, least);
+    op.get<std::int64_t>(name);
+    return {height, op.count_or(name, least, least)};
+  }
+  static OpReader::Pair pair_or(const OpReader& op, const char* name, Index least, Index otherwise) {
+    if constexpr (Spatial == 2) return op.pair_or(name, least, otherwise);
+    return {otherwise, op.count_or(name, least, otherwise)};
+  }
+  static Shape output(Index planes, Index h, Index w) { return Spatial == 2 ? Shape{planes, h, w} : Shape{planes, w}; }
+
+  Index planes = 0, h = 0, w = 0;
+};
+
+/// Sizes of a pool over the last dims of a sample.
+template <int Spatial>
+kernels::PoolShape pool_shape(const OpReader& op, bool dilated) {
+  using Input = PoolInput<Spatial>;
+  const Input x(op);
+  const auto kernel = Input::pair(op, "kernel", 1, 1), stride = Input::pair_or(op, "stride", 0, 0);
+  const auto padding = Input::pair_or(op, "padding", 0, 0);
+  const auto dilation = dilated ? Input::pair_or(op, "dilation", 1, 1) : OpReader::Pair{1, 1};
   const bool ceil = op.get_or<bool>("ceil_mode", false);
   kernels::PoolShape s;
-  s.planes = x[0], s.h = x[1], s.w = x[2];
+  s.planes = x.planes, s.h = x.h, s.w = x.w;
   s.kh = kernel.h, s.kw = kernel.w, s.pad_h = padding.h, s.pad_w = padding.w;
   s.stride_h = stride.h == 0 ? kernel.h : stride.h, s.stride_w = stride.w == 0 ? kernel.w : stride.w;
   s.dil_h = dilation.h, s.dil_w = dilation.w;
@@ -45,8 +70,10 @@ inline kernels::PoolShape pool_shape(const OpReader& op, bool dilated) {
   return s;
 }
 
+template <int Spatial>
 struct MaxPoolLayer {
-  explicit MaxPoolLayer(const OpReader& op) : s(pool_shape(op, true)), shape{s.planes, s.out_h, s.out_w} {}
+  explicit MaxPoolLayer(const OpReader& op)
+      : s(pool_shape<Spatial>(op, true)), shape(PoolInput<Spatial>::output(s.planes, s.out_h, s.out_w)) {}
 
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     Tensor<float> y = Tensor<float>::empty(batched(n, shape));
@@ -64,9 +91,11 @@ struct MaxPoolLayer {
 };
 
 /// Rectangles of [C, H, W] that are pooled to one element each.
+template <int Spatial>
 struct PoolBins {
   kernels::BinGrid grid(Index n) const {
-    return {planes * n, h, w, shape[1], shape[2], rows.data(), cols.data(), divisor};
+    return {planes * n,  h,           w,      static_cast<Index>(rows.size()), static_cast<Index>(cols.size()),
+            rows.data(), cols.data(), divisor};
   }
 
   Index planes = 0, h = 0, w = 0, divisor = 0;
@@ -76,17 +105,18 @@ struct PoolBins {
   /// Sets the output's shape. Called before any memory is taken for the bins, whose number a file may say.
   void expect_output(const OpReader& op, Index out_h, Index out_w) {
     const double size = static_cast<double>(planes) * static_cast<double>(out_h) * static_cast<double>(out_w);
-    shape = Shape{planes, out_h, out_w};
+    shape = PoolInput<Spatial>::output(planes, out_h, out_w);
     op.require<ShapeError>(size <= static_cast<double>(max_live_elements), "got an output of shape ", shape,
                            ", expected at most 2^28 elements");
   }
 };
 
 /// The windows of an average pool.
-inline PoolBins window_bins(const OpReader& op) {
-  const kernels::PoolShape s = pool_shape(op, false);
+template <int Spatial>
+PoolBins<Spatial> window_bins(const OpReader& op) {
+  const kernels::PoolShape s = pool_shape<Spatial>(op, false);
   const bool whole = op.get_or<bool>("count_include_pad", true);
-  PoolBins b;
+  PoolBins<Spatial> b;
   b.planes = s.planes, b.h = s.h, b.w = s.w, b.divisor = op.get_or<std::int64_t>("divisor_override", 0);
   b.expect_output(op, s.out_h, s.out_w);
   for (Index i = 0; i < s.out_h; ++i) b.rows.push_back(kernels::window_bin(i, b.h, s.kh, s.stride_h, s.pad_h, whole));
@@ -95,12 +125,12 @@ inline PoolBins window_bins(const OpReader& op) {
 }
 
 /// `output_size` bins that cover the plane.
-inline PoolBins adaptive_bins(const OpReader& op) {
-  op.expect_roles({});
-  const Shape& x = op.input_of_rank(3, "[C, H, W]");
-  const auto size = op.pair("output_size", 1);
-  PoolBins b;
-  b.planes = x[0], b.h = x[1], b.w = x[2];
+template <int Spatial>
+PoolBins<Spatial> adaptive_bins(const OpReader& op) {
+  const PoolInput<Spatial> x(op);
+  const auto size = PoolInput<Spatial>::pair(op, "output_size", 1, 1);
+  PoolBins<Spatial> b;
+  b.planes = x.planes, b.h = x.h, b.w = x.w;
   b.expect_output(op, size.h, size.w);
   for (Index i = 0; i < size.h; ++i) b.rows.push_back(kernels::adaptive_bin(i, b.h, size.h));
   for (Index j = 0; j < size.w; ++j) b.cols.push_back(kernels::adaptive_bin(j, b.w, size.w));
@@ -108,30 +138,31 @@ inline PoolBins adaptive_bins(const OpReader& op) {
 }
 
 /// Means of windows or (Adaptive) bins.
-template <bool Adaptive>
+template <int Spatial, bool Adaptive>
 struct AveragePoolLayer {
   explicit AveragePoolLayer(const OpReader& op)
-      : bins(Adaptive ? adaptive_bins(op) : window_bins(op)), shape(bins.shape) {}
+      : bins(Adaptive ? adaptive_bins<Spatial>(op) : window_bins<Spatial>(op)), shape(bins.shape) {}
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     Tensor<float> y = Tensor<float>::empty(batched(n, shape));
     kernels::average_pool(Cpu{}, bins.grid(n), std::as_const(x[0]).data(), y.data());
     return y;
   }
 
-  PoolBins bins;
+  PoolBins<Spatial> bins;
   Shape shape;
 };
 
 /// The largest element of each bin.
+template <int Spatial>
 struct AdaptiveMaxPoolLayer {
-  explicit AdaptiveMaxPoolLayer(const OpReader& op) : bins(adaptive_bins(op)), shape(bins.shape) {}
+  explicit AdaptiveMaxPoolLayer(const OpReader& op) : bins(adaptive_bins<Spatial>(op)), shape(bins.shape) {}
   Tensor<float> run(Index n, std::span<Tensor<float>> x) const {
     Tensor<float> y = Tensor<float>::empty(batched(n, shape));
     kernels::adaptive_max_pool(Cpu{}, bins.grid(n), std::as_const(x[0]).data(), y.data(), static_cast<Index*>(nullptr));
     return y;
   }
 
-  PoolBins bins;
+  PoolBins<Spatial> bins;
   Shape shape;
 };
 
