@@ -31,7 +31,7 @@ inline double operations(nn::Module<float>& net, const Shape& images) {
   const bool training = net.training();
   net.eval();
   double sum = 0;
-  std::vector<quant::Observing> observing;
+  std::vector<nn::Observing<float>> observing;
   for (const quant::WeightLayer& layer : quant::layers_in_forward_order(net, one))
     observing.emplace_back(*layer.module, [&sum, rows = layer.rows](const Tensor<float>& x) {
       sum += 2.0 * static_cast<double>(rows.per_image(x)) * static_cast<double>(rows.length() * rows.outputs());

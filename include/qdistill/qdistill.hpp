@@ -137,6 +137,7 @@
 #include "qdistill/nn/parameter.hpp"
 #include "qdistill/nn/parametrization.hpp"
 #include "qdistill/nn/pool.hpp"
+#include "qdistill/nn/pool1d.hpp"
 #include "qdistill/nn/recompute.hpp"
 #include "qdistill/nn/sequential.hpp"
 #include "qdistill/nn/shape.hpp"
@@ -229,3 +230,4 @@
 #include "qdistill/train/state_file.hpp"
 #include "qdistill/train/svg.hpp"
 #include "qdistill/train/table.hpp"
+#include "qdistill/train/watchdog.hpp"

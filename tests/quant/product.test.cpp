@@ -500,8 +500,8 @@ TEST_CASE("layers in the order of the forward pass, once each", "[quant]") {
   CHECK((layers[0].convolution && layers[1].convolution && !layers[2].convolution));
   int seen = 0;
   {
-    const quant::Observing observing(net.body, [&](const Tensor<float>&) { ++seen; });  // has no weights of its own
-    const quant::Observing layer(*layers[1].module, [&](const Tensor<float>& in) { seen += in.shape()[1] == 2; });
+    const nn::Observing<float> observing(net.body, [&](const Tensor<float>&) { ++seen; });  // has no weights of its own
+    const nn::Observing<float> layer(*layers[1].module, [&](const Tensor<float>& in) { seen += in.shape()[1] == 2; });
     net(x);
   }
   net(x);

@@ -9,9 +9,12 @@
 #include <filesystem>
 #include <thread>
 
+#include "error_of.hpp"
 #include "qdistill/data/digits.hpp"
 #include "qdistill/distill/fit.hpp"
 #include "qdistill/models/polino_cnn.hpp"
+#include "qdistill/nn/sequential.hpp"
+#include "qdistill/nn/shape.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/pack.hpp"
@@ -21,6 +24,7 @@
 namespace qdistill_test {
 
 using namespace qdistill;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -174,17 +178,21 @@ TEST_CASE("a checkpoint of another stage or model is refused", "[train]") {
   CHECK_THROWS_AS(third.go(), FileError);
 }
 
-TEST_CASE("a loss that is not finite names the parameter", "[train]") {
+TEST_CASE("a loss that is not finite names the parameter and the activation", "[train]") {
   Run run(1);
   quant::detach(run.student);
   for (const auto& [name, p] : run.student.named_parameters())
     if (name == "conv_layers.1.weight") p->data().data()[3] = std::nanf("");
-  try {
-    run.go();
-    CHECK(false);
-  } catch (const Error& e) {
-    CHECK(std::string(e.what()).find("conv_layers.1.weight") != std::string::npos);
-  }
+  CHECK_THAT(error_of<Error>([&] { run.go(); }),
+             Contains("batch 0: the loss is NaN; ") && Contains("'conv_layers.1.weight'; the first activation that is "
+                                                                "not is the input of 'linear_layers.0'"));
+
+  // Nothing that is stored is wrong, but the sums overflow.
+  nn::Sequential<float> net(nn::Flatten<float>(), nn::Linear<float>(3072, 4), nn::ReLU<float>(),
+                            nn::Linear<float>(4, 10));
+  net.named_parameters()[0].parameter->data().fill(3e38f);
+  CHECK_THAT(error_of<Error>([&] { distill::fit(net, run.loader, run.validation, {}); }),
+             Contains("all tensors of the model are finite; the first activation that is not is the input of '3'"));
 }
 
 TEST_CASE("a cache of teacher logits changes nothing, and is refused with augmentation", "[train]") {

@@ -233,7 +233,7 @@ inline ProductResult product_quantization(nn::Module<float>& student, nn::Module
     quant::InputSampler<float> sampler(layer.rows, d, {options.images, choice.samples, choice.product.iterations},
                                        default_generator().next());
     {
-      const quant::Observing observing(*layer.module, [&](const Tensor<float>& x) { sampler.add(x); });
+      const nn::Observing<float> observing(*layer.module, [&](const Tensor<float>& x) { sampler.add(x); });
       const NoGrad no_grad;
       while (!sampler.complete()) student(data::to_tensors(loader.next()).images);
     }

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "qdistill/encoding/network.hpp"
@@ -192,6 +193,23 @@ class Module {
   std::vector<Child> children_;
   std::function<void(const Tensor<T>&)> observer_;
   bool training_ = true;
+};
+
+/// While it lives, `module` shows its inputs to `observer`.
+template <class T>
+class Observing {
+ public:
+  Observing(Module<T>& module, std::function<void(const Tensor<T>&)> observer) : module_(&module) {
+    module.observe(std::move(observer));
+  }
+  Observing(Observing&& other) noexcept : module_(std::exchange(other.module_, nullptr)) {}
+  Observing& operator=(Observing&&) = delete;
+  ~Observing() {
+    if (module_) module_->observe(nullptr);
+  }
+
+ private:
+  Module<T>* module_;
 };
 
 }  // namespace qdistill::inline QDISTILL_ABI::nn

@@ -154,22 +154,6 @@ struct WeightLayer {
   bool convolution = false;
 };
 
-/// While it lives, `module` shows its inputs to `observer`.
-class Observing {
- public:
-  Observing(nn::Module<float>& module, std::function<void(const Tensor<float>&)> observer) : module_(&module) {
-    module.observe(std::move(observer));
-  }
-  Observing(Observing&& other) noexcept : module_(std::exchange(other.module_, nullptr)) {}
-  Observing& operator=(Observing&&) = delete;
-  ~Observing() {
-    if (module_) module_->observe(nullptr);
-  }
-
- private:
-  nn::Module<float>* module_;
-};
-
 namespace detail {
 
 inline void collect_layers(nn::Module<float>& module, const std::string& name, std::vector<WeightLayer>& out) {
@@ -187,7 +171,7 @@ inline void collect_layers(nn::Module<float>& module, const std::string& name, s
 inline std::vector<WeightLayer> layers_in_forward_order(nn::Module<float>& model, const Tensor<float>& x) {
   std::vector<WeightLayer> all, used;
   detail::collect_layers(model, "", all);
-  std::vector<Observing> observing;
+  std::vector<nn::Observing<float>> observing;
   for (const WeightLayer& layer : all)
     observing.emplace_back(*layer.module, [&used, &layer](const Tensor<float>&) {
       for (const WeightLayer& u : used)

@@ -17,6 +17,7 @@
 #include "qdistill/train/evaluate.hpp"
 #include "qdistill/train/progress.hpp"
 #include "qdistill/train/record.hpp"
+#include "qdistill/train/watchdog.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::train {
 
@@ -56,24 +57,6 @@ using BatchLoss =
     std::function<Tensor<float>(const Tensor<float>&, const Tensor<float>&, const Tensor<Index>&, const data::Batch&)>;
 
 namespace detail {
-
-/// Says which tensor went wrong when the loss is not finite. Throws Error.
-[[noreturn]] inline void report_not_finite(const nn::Module<float>& model, const std::string& stage, Index epoch,
-                                           Index batch, double loss) {
-  const auto finite = [](const Tensor<float>& t) {
-    for (const float v : t.span())
-      if (!std::isfinite(v)) return false;
-    return true;
-  };
-  std::string where = "all tensors of the model are finite, so the activations overflowed";
-  for (const auto& e : nn::state_dict(model)) {  // what quantizers store included
-    if (!e.values.defined() || finite(e.values)) continue;
-    where = "the first tensor that is not finite is '" + e.name + "'";
-    break;
-  }
-  fail<Error>("fit", stage, ", epoch ", epoch, ", batch ", batch, ": the loss is ",
-              std::isnan(loss) ? "NaN" : "infinite", "; ", where, ". HINT: a lower learning rate, or clip_norm");
-}
 
 inline Json to_json(const EpochRecord& e) {
   return {{"epoch", e.epoch},
@@ -252,7 +235,10 @@ inline FitResult fit(nn::Module<float>& model, optim::Optimizer<float>& optimize
         const Tensor<float> logits = model(tensors.images);
         const Tensor<float> value = loss(logits, tensors.images, tensors.labels, batch);
         const double v = static_cast<double>(value.item());
-        if (!std::isfinite(v)) detail::report_not_finite(model, options.stage, state.epoch, batch.number, v);
+        if (!std::isfinite(v))
+          fail<Error>("fit", options.stage, ", epoch ", state.epoch, ", batch ", batch.number, ": the loss is ",
+                      std::isnan(v) ? "NaN" : "infinite", "; ", not_finite(model, tensors.images),
+                      ". HINT: a lower learning rate, or clip_norm");
         state.train.images += batch.size;
         state.train.correct += count_correct(logits, batch.labels);
         state.train.loss_sum += v * static_cast<double>(batch.size);
