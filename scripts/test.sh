@@ -10,3 +10,5 @@ build=$root/build/release
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DQDISTILL_BUILD_TESTS=ON
 cmake --build "$build" --parallel "$jobs"
 ctest --test-dir "$build" --output-on-failure --no-tests=error --parallel "$jobs" "$@"
+# How many of the recorded reference cases each topic passed; CTest keeps what a test that passes prints to itself.
+grep '^golden ' "$build/Testing/Temporary/LastTest.log" || true

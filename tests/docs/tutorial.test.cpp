@@ -162,6 +162,9 @@ TEST_CASE("tutorial: train a network by hand", "[docs]") {
   const std::string table = nn::summary(net);  // layer, type, parameter shapes, parameters, bytes, quantized
   // [end]
   CHECK(table.find("Conv2d") != std::string::npos);
+  const runtime::Model packed = runtime::Model::from(quant::pack(net, {3, 32, 32}));  // by its describe()
+  data::DataLoader again(digits, {.batch_size = 20});
+  CHECK(train::tally(packed, again).loss() == train::evaluate(net, again).loss());
 }
 
 TEST_CASE("tutorial: a dataset of one's own", "[docs]") {

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "qdistill/kernels/cpu/conv_algorithm.hpp"
 
@@ -13,13 +14,29 @@ namespace qdistill_test {
 
 namespace {
 
+/// Topics of operations that the library does not have yet; in every other one each case is run.
+const std::set<std::string>& topics_to_come() {
+  static const std::set<std::string> topics = {"attention", "bleu", "conv_transpose2d", "lstm", "model_seq2seq"};
+  return topics;
+}
+
+/// While it lives, convolutions are direct sums: Winograd's rounding has its own test, in
+/// tests/kernels/conv_winograd.test.cpp.
+struct ExactConvolutions {
+  const ConvMode before = conv_mode();
+  ExactConvolutions() { set_conv_mode(ConvMode::exact); }
+  ExactConvolutions(const ExactConvolutions&) = delete;
+  ExactConvolutions& operator=(const ExactConvolutions&) = delete;
+  ~ExactConvolutions() { set_conv_mode(before); }
+};
+
 void print_row(const std::string& topic, int passed, int failed, int uncovered, const std::string& which) {
   std::printf("golden %-26s %4d passed %4d failed %4d not yet covered%s%s\n", topic.c_str(), passed, failed, uncovered,
               which.empty() ? "" : ":", which.c_str());
 }
 
 /// parameter_counts.json: a number for each network.
-int check_counts(const nlohmann::json& counts) {
+int check_counts(const nlohmann::json& counts, bool own) {
   int passed = 0, failed = 0, uncovered = 0;
   std::string which;
   for (const auto& [network, expected] : counts.items()) {
@@ -34,23 +51,26 @@ int check_counts(const nlohmann::json& counts) {
     got == expected.get<Index>() ? ++passed : ++failed;
   }
   print_row("parameter_counts", passed, failed, uncovered, which);
+  if (own) CHECK(which.empty());
   return passed;
 }
 
 }  // namespace
 
 TEST_CASE("golden cases", "[golden]") {
+  const char* const other = std::getenv("QDISTILL_GOLDEN_DIR");
+  const bool own = !other || !*other;  // another folder may hold operations that no test knows
   std::vector<std::filesystem::path> topics;
   for (const auto& entry : std::filesystem::directory_iterator(golden_dir()))
     if (entry.path().extension() == ".json") topics.push_back(entry.path());
   std::sort(topics.begin(), topics.end());
   REQUIRE(!topics.empty());
-  set_conv_mode(ConvMode::exact);  // Winograd's rounding has its own test, tests/kernels/conv_winograd.test.cpp
+  const ExactConvolutions exact;
   int total_passed = 0;
   for (const auto& path : topics) {
     std::ifstream in(path);
     const auto topic = nlohmann::json::parse(in);
-    if (topic.contains("counts")) total_passed += check_counts(topic.at("counts"));
+    if (topic.contains("counts")) total_passed += check_counts(topic.at("counts"), own);
     if (!topic.contains("cases") || !topic.contains("tensors")) continue;  // not a topic of tensors
     const std::string name = topic.value("topic", path.stem().string());
     const io::SafetensorsFile file = io::load_safetensors((path.parent_path() / topic.at("tensors")).string());
@@ -82,6 +102,10 @@ TEST_CASE("golden cases", "[golden]") {
       c.failures().empty() ? ++passed : ++failed;
     }
     print_row(name, passed, failed, uncovered, first_uncovered);
+    if (own && topics_to_come().count(name) == 0) {
+      INFO(name << ": not covered:" << first_uncovered);
+      CHECK(uncovered == 0);
+    }
     total_passed += passed;
   }
   CHECK(total_passed > 0);
