@@ -7,10 +7,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 arguments=("$@")
 if (($# == 0)); then arguments=(--preset quick); fi
 
-# The run's name: the one given as --name NAME, else the first of demo, demo-2, ... that is free.
+# The run's name: the one given, else the first of demo, demo-2, ... that is free.
 name=
-for ((i = 0; i + 1 < ${#arguments[@]}; ++i)); do
-  if [[ ${arguments[i]} == --name ]]; then name=${arguments[i + 1]}; fi
+for ((i = 0; i < ${#arguments[@]}; ++i)); do
+  case ${arguments[i]} in
+    --name) name=${arguments[i + 1]:-} ;;
+    --name=*) name=${arguments[i]#--name=} ;;
+    --runs | --runs=* | sweep | compare | verify | -h | --help)
+      echo "scripts/demo.sh: got '${arguments[i]}', which is for build/release/examples/cifar10 itself. HINT:" \
+        "cmake --build build/release --target cifar10" >&2
+      exit 2
+      ;;
+  esac
 done
 if [[ -z $name ]]; then
   name=demo

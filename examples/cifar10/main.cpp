@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
   Options o;
   std::vector<std::string> folders;
   std::string folder, out = "runs/comparison";
-  app.add_option("--preset", o.preset, "quick, standard, paper or authors")->capture_default_str();
+  app.add_option("--preset", o.preset, "tiny, quick, standard, paper or authors")->capture_default_str();
   app.add_option("--data", o.data, "folder of CIFAR-10 in its binary layout; without it digits are generated");
   app.add_option("--methods", o.methods, methods_help())->delimiter(',');
   app.add_option("--bits", o.bits, "bits of the methods that have them (default: 2,4,8)")->delimiter(',');

@@ -29,7 +29,7 @@ train::FitResult train_as_it_is(Compression& c) {
 /// All parameters, as the first paper's published runs do.
 template <class Q>
 train::FitResult all_quantized(Compression& c, const Q& quantizer) {
-  quant::attach(c.net, quantizer);
+  quant::attach(c.net, quantizer, c.all);
   return train_as_it_is(c);
 }
 
@@ -51,6 +51,7 @@ quant::Select hidden_weights() {
 train::FitResult points(Compression& c, quant::Redistribution redistribution) {
   distill::DifferentiableQuantization dq;
   dq.points.bits = c.bits;
+  dq.select = c.all;
   dq.redistribution = redistribution;
   dq.training = c.options;
   dq.training.sgd.weight_decay = 0;  // it would pull the points together

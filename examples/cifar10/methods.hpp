@@ -7,6 +7,7 @@
 
 #include "networks.hpp"
 #include "qdistill/distill/fit.hpp"
+#include "qdistill/quant/select.hpp"
 
 namespace cifar10 {
 
@@ -17,6 +18,7 @@ struct Compression {
   Net& original;      ///< the full-precision student, which stays as it is
   int bits = 0;       ///< of methods that have them
   double lambda = 0;  ///< weight of a MB of the model's size in the loss, of methods that learn their bits
+  quant::Select all;  ///< what methods take that quantize all parameters
   data::DataLoader& loader;
   data::DataLoader& validation;
   distill::Options options;  ///< the preset's, with the stage's name, schedule, checkpoint

@@ -7,6 +7,7 @@
 #include "../common/run.hpp"
 #include "qdistill/distill/layer_report.hpp"
 #include "qdistill/encoding/paper_size.hpp"
+#include "qdistill/nn/summary.hpp"
 #include "qdistill/optim/schedule_polino.hpp"
 #include "qdistill/quant/attach.hpp"
 #include "qdistill/quant/pack.hpp"
@@ -127,16 +128,21 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
                  train::ProgressSink& progress, const std::atomic<bool>& stop, const std::string& teacher_folder)
     : s_(std::move(settings)), progress_(progress), stop_(stop) {
   for (const std::string& m : s_.methods) method(m);
+  for (const int bits : s_.bits) check(bits >= 1 && bits <= 16, "cifar10", "got ", bits, " bits, expected 1 to 16");
   network(s_.teacher), network(s_.student);
   examples::load_images(s_.data, s_.generated, train_set_, test_set_);
   const Index wanted = s_.train_images > 0 && s_.train_images < train_set_.size() ? s_.train_images : train_set_.size();
   const data::Subset chosen = data::balanced_subset(train_set_, wanted, s_.seed);
-  const Index held = s_.validation_images > 0 ? s_.validation_images : wanted / 10;
-  auto parts = data::split_validation(chosen, held, s_.seed);
-  train_ = std::make_unique<data::Subset>(std::move(parts.train));
-  validation_ = std::make_unique<data::Subset>(std::move(parts.validation));
   test_ = std::make_unique<data::Subset>(test_part(s_, test_set_));
-  if (s_.test_schedule) validation_ = std::make_unique<data::Subset>(*test_);
+  if (s_.test_schedule) {
+    train_ = std::make_unique<data::Subset>(chosen);
+    validation_ = std::make_unique<data::Subset>(*test_);
+  } else {
+    auto parts = data::split_validation(chosen, s_.validation_images > 0 ? s_.validation_images : wanted / 10, s_.seed);
+    train_ = std::make_unique<data::Subset>(std::move(parts.train));
+    validation_ = std::make_unique<data::Subset>(std::move(parts.validation));
+  }
+  if (s_.as_published(s_.student)) all_ = quant::not_first_last();
 
   std::uint64_t log_bytes = 0;
   if (resume) {
@@ -155,8 +161,9 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
   std::filesystem::create_directories(folder + "/state");
   std::filesystem::create_directories(folder + "/layers");
   teacher_file_ = teacher_folder.empty() ? state_file("teacher") : teacher_folder + "/teacher.safetensors";
-  record_->write_manifest(train::manifest(examples::run_info(std::move(arguments), s_.seed, train_set_.name,
-                                                             text("philox:", data::checksum(train_set_)), s_.json())));
+  record_->write_manifest(train::manifest(examples::run_info(
+      std::move(arguments), s_.seed, train_set_.name,
+      text("training set ", data::checksum(train_set_), ", test set ", data::checksum(test_set_)), s_.json())));
 }
 
 std::unique_ptr<Net> Program::trained(const std::string& name, const Network& network, bool dropout,
@@ -195,10 +202,10 @@ void Program::compressed(const Method& method, int bits, Net* teacher, Net& orig
     return add(Row::from(done.numbers.at("row")));
   }
   manual_seed(stage_seed(s_.seed, name));
-  const auto net = network(s_.student).make(method.from_labels);
+  const auto net = network(s_.student).make(method.from_labels || s_.as_published(s_.student));
   if (s_.start_from_trained || method.needs_trained) nn::copy_state(original, *net);
   Training training(*this, name, s_.quantized_budget, method.rate);
-  Compression c{*net, teacher, original, bits, s_.lambda, training.loader, training.validation, training.options};
+  Compression c{*net, teacher, original, bits, s_.lambda, all_, training.loader, training.validation, training.options};
   c.options.cache_teacher = s_.cache_teacher && teacher;
   train::FitResult result = method.train(c);
   if (result.interrupted) throw Interrupted{};
@@ -214,7 +221,7 @@ void Program::compressed(const Method& method, int bits, Net* teacher, Net& orig
 
 void Program::post_mortem(int bits, Net& student) {
   for (const Index bucket : {Index{256}, Index{0}}) {
-    quant::attach(student, quant::Uniform{.bits = bits, .bucket_size = bucket});
+    quant::attach(student, quant::Uniform{.bits = bits, .bucket_size = bucket}, all_);
     const std::string how = bucket ? text("bucket ", bucket) : std::string("no buckets");
     Row row = evaluated(student, {.name = text("PM ", bits, " bits, ", how), .kind = "PM, " + how});
     describe_layers(student, nullptr, false, row);
@@ -230,7 +237,8 @@ Row Program::evaluated(Net& net, Row row) const {
   const auto packed = quant::pack(net, image_shape(), {{"name", row.name}});
   const std::string path = record_->path(row.file);
   row.bytes_plain = static_cast<Index>(io::to_packed(packed, {.huffman = false}).size());
-  row.bytes_huffman = io::save_packed(path, packed, {.huffman = true}).total();
+  row.ledger = io::save_packed(path, packed, {.huffman = true});
+  row.bytes_huffman = row.ledger.total();
   PaperSize size;
   for (const auto& [name, encoding] : packed.tensors)
     if (name.find("running_") == std::string::npos) size.add(encoding);
@@ -277,7 +285,10 @@ void Program::announce() const {
            s_.cosine ? "cosine schedule" : "the paper's schedule", ".\n");
   std::fputs(settings.c_str(), stdout);
   if (s_.test_schedule)
-    std::printf("The schedule and the best model look at the TEST set, as the published runs did.\n");
+    std::printf(
+        "The schedule and the best model look at the TEST set, as the published runs did; in quantized training "
+        "with the quantized weights, where the published code takes the full-precision ones.\n");
+  std::printf("\nThe student:\n%s\n", nn::summary(*network(s_.student).make(false)).c_str());
   std::fflush(stdout);
 }
 
@@ -289,7 +300,8 @@ void Program::run() {
   add(evaluated(*teacher, {.name = "teacher", .kind = "full precision", .seconds = seconds}));
   const auto labelled = trained("student, labels", student, true, s_.label_budget, nullptr, seconds);
   add(evaluated(*labelled, {.name = "student, labels", .kind = "full precision", .seconds = seconds}));
-  const auto distilled = trained("student, distilled", student, false, s_.student_budget, teacher.get(), seconds);
+  const auto distilled =
+      trained("student, distilled", student, s_.as_published(s_.student), s_.student_budget, teacher.get(), seconds);
   add(evaluated(*distilled, {.name = "student, distilled", .kind = "full precision", .seconds = seconds}));
   for (const std::string& chosen : s_.methods) {
     const Method& m = method(chosen);
@@ -307,7 +319,20 @@ void Program::run() {
   write_results();
 }
 
+void Program::keep_earlier_rows() {
+  const std::string file = record_->path("result.json");
+  if (!exists(file)) return;
+  const train::Json before = train::parse_json(train::detail::file_text(file), file);
+  for (const auto& json : before.at("rows")) {
+    Row row = Row::from(json);
+    bool known = false;
+    for (const Row& r : rows_) known = known || r.name == row.name;
+    if (!known) rows_.push_back(std::move(row));
+  }
+}
+
 void Program::write_results() {
+  keep_earlier_rows();
   train::Json result = {{"settings", s_.json()}, {"rows", train::Json::array()}};
   for (const Row& r : rows_) {
     result["rows"].push_back(r.json());
@@ -318,7 +343,10 @@ void Program::write_results() {
   record_->write_text("report.html", report_html(s_, rows_, curves_, manifest));
   record_->write_text("table.md", results_table(rows_).markdown());
   record_->write_text("table.csv", results_table(rows_).csv());
-  std::printf("\n%s\nreport: %s\n", results_table(rows_).text().c_str(), record_->path("report.html").c_str());
+  record_->write_text("bytes.csv", ledger_table(rows_).csv());
+  std::printf("\n%s\nbytes on disk by what they hold, Huffman-coded files:\n%s\nreport: %s\n",
+              results_table(rows_).text().c_str(), ledger_table(rows_).text().c_str(),
+              record_->path("report.html").c_str());
   std::fflush(stdout);
 }
 

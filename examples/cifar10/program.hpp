@@ -41,6 +41,8 @@ class Program {
   void describe_layers(Net& net, const Net* original, bool show, Row& row) const;
   void add(Row row);
   void announce() const;
+  /// Rows of methods that the run had been finished with before it was resumed with others.
+  void keep_earlier_rows();
   void write_results();
   std::string state_file(const std::string& name) const { return record_->path("state/" + name + ".safetensors"); }
 
@@ -49,6 +51,7 @@ class Program {
   const std::atomic<bool>& stop_;
   data::ImageSet train_set_, test_set_;
   std::unique_ptr<data::Subset> train_, validation_, test_;
+  quant::Select all_ = quant::all_parameters();  ///< what methods take that quantize all parameters
   std::unique_ptr<train::RunRecord> record_;
   std::string teacher_file_;
   std::vector<Row> rows_;

@@ -8,13 +8,33 @@
 
 namespace cifar10 {
 
+namespace {
+
+struct LedgerItem {
+  const char* name;
+  Index Ledger::*bytes;
+};
+constexpr LedgerItem ledger_items[] = {{"codes", &Ledger::codes},
+                                       {"scales", &Ledger::scales},
+                                       {"tables", &Ledger::tables},
+                                       {"widths", &Ledger::widths},
+                                       {"Huffman table", &Ledger::huffman_table},
+                                       {"full precision", &Ledger::full_precision},
+                                       {"header", &Ledger::header},
+                                       {"padding", &Ledger::padding}};
+
+}  // namespace
+
 train::Json Row::json() const {
+  train::Json bytes = train::Json::object();
+  for (const LedgerItem& item : ledger_items) bytes[item.name] = ledger.*item.bytes;
   return {{"name", name},
           {"kind", kind},
           {"file", file},
           {"accuracy", accuracy},
           {"bytes_plain", bytes_plain},
           {"bytes_huffman", bytes_huffman},
+          {"ledger", bytes},
           {"bits_per_weight", bits_per_weight},
           {"ratio", ratio},
           {"paper_mb", paper_mb},
@@ -29,7 +49,22 @@ Row Row::from(const train::Json& json) {
   json.at("bytes_huffman").get_to(r.bytes_huffman), json.at("bits_per_weight").get_to(r.bits_per_weight);
   json.at("ratio").get_to(r.ratio), json.at("paper_mb").get_to(r.paper_mb), json.at("seconds").get_to(r.seconds);
   r.layers = json.value("layers", "");
+  for (const LedgerItem& item : ledger_items) r.ledger.*item.bytes = json.at("ledger").at(item.name).get<Index>();
   return r;
+}
+
+train::Table ledger_table(const std::vector<Row>& rows) {
+  std::vector<train::Column> columns = {{"network"}};
+  for (const LedgerItem& item : ledger_items) columns.push_back({item.name});
+  columns.push_back({"total"});
+  train::Table table(columns);
+  for (const Row& r : rows) {
+    std::vector<train::Cell> cells = {r.name};
+    for (const LedgerItem& item : ledger_items) cells.push_back(r.ledger.*item.bytes);
+    cells.push_back(r.ledger.total());
+    table.add(cells);
+  }
+  return table;
 }
 
 train::Table results_table(const std::vector<Row>& rows) {
@@ -78,6 +113,9 @@ std::string report_html(const Settings& s, const std::vector<Row>& rows, const C
     scatter.points.push_back(
         {.label = r.name, .x = static_cast<double>(r.bytes_huffman), .y = 100 * r.accuracy, .group = r.kind});
   report.figure(train::scatter_chart(scatter));
+
+  report.heading("Where the bytes go")
+      .table(ledger_table(rows), "Bytes of each Huffman-coded file by what they hold; the total is the file's size.");
 
   bool any = false;
   for (const Row& r : rows) {

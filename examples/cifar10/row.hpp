@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "qdistill/encoding/ledger.hpp"
 #include "qdistill/train/fit.hpp"
 #include "qdistill/train/table.hpp"
 #include "settings.hpp"
@@ -17,6 +18,7 @@ struct Row {
   std::string file = {};  ///< packed file in the run's folder
   double accuracy = 0;    ///< on the test set
   Index bytes_plain = 0, bytes_huffman = 0;
+  Ledger ledger = {};          ///< of the Huffman-coded file
   double bits_per_weight = 0;  ///< of the Huffman-coded file
   double ratio = 0;            ///< teacher's plain bytes / Huffman bytes
   double paper_mb = 0;         ///< by the paper's formula, with Huffman
@@ -31,6 +33,8 @@ struct Row {
 using Curves = std::vector<std::pair<std::string, train::FitResult>>;
 
 train::Table results_table(const std::vector<Row>& rows);
+/// Each file's bytes by what they hold.
+train::Table ledger_table(const std::vector<Row>& rows);
 std::string report_html(const Settings& s, const std::vector<Row>& rows, const Curves& curves,
                         const train::Json& manifest);
 

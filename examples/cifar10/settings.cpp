@@ -8,7 +8,16 @@ Settings preset(const std::string& name, bool real_data) {
   Settings s;
   s.preset = name;
   s.teacher = "teacher", s.student = "student-1";
-  if (name == "quick") {
+  if (name == "tiny") {
+    s.about = "seconds, to see the program work; its figures mean nothing";
+    s.teacher = "thin-teacher", s.student = "thin-student";
+    s.train_images = real_data ? 400 : 0, s.validation_images = 80, s.test_images = real_data ? 200 : 0;
+    s.generated = {400, 200, 0.0};
+    s.batch = 20;
+    s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {2, 0.02};
+    s.loss = {.temperature = 5, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_mean};
+    s.start_from_trained = true, s.bits = {2, 4};
+  } else if (name == "quick") {
     s.about = "narrow members of the paper's family, a few epochs";
     s.teacher = "thin-teacher", s.student = "thin-student";
     s.train_images = real_data ? 10000 : 0, s.validation_images = 1000, s.test_images = 0;
@@ -35,15 +44,19 @@ Settings preset(const std::string& name, bool real_data) {
     s.methods = {"pm", "labels", "qd"};
   } else if (name == "authors") {
     s.about = "the published code: T = 2, weight 0.7, KL averaged over batch and classes, schedule on the test set";
-    s.batch = 25, s.cosine = false, s.test_schedule = true;
+    s.batch = 25, s.cosine = false, s.test_schedule = true, s.published_code = true;
     s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {200, 0.001};
     s.loss = {.temperature = 2, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_times_classes};
     s.methods = {"pm", "labels", "qd"};
   } else {
-    fail("cifar10", "got preset '", name, "', expected quick, standard, paper or authors");
+    fail("cifar10", "got preset '", name, "', expected tiny, quick, standard, paper or authors");
   }
-  if (!real_data && name != "quick") s.train_images = 0;
+  if (!real_data && name != "quick" && name != "tiny") s.train_images = 0;
   return s;
+}
+
+bool Settings::as_published(const std::string& network) const {
+  return published_code && (network == "deeper-student" || network.rfind("wrn-", 0) == 0);
 }
 
 train::Json Settings::json() const {
@@ -75,6 +88,7 @@ train::Json Settings::json() const {
           {"augment", augment},
           {"cache_teacher", cache_teacher},
           {"start_from_trained", start_from_trained},
+          {"published_code", published_code},
           {"methods", methods},
           {"bits", bits},
           {"lambda", lambda}};
