@@ -96,6 +96,7 @@
 #include "qdistill/kernels/cpu/gemm_block.hpp"
 #include "qdistill/kernels/cpu/gemm_pack.hpp"
 #include "qdistill/kernels/cpu/gemm_tile.hpp"
+#include "qdistill/kernels/cpu/gemv.hpp"
 #include "qdistill/kernels/cpu/group_norm.hpp"
 #include "qdistill/kernels/cpu/index.hpp"
 #include "qdistill/kernels/cpu/kmeans.hpp"

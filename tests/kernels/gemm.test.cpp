@@ -128,3 +128,45 @@ TEST_CASE("gemm carries a NaN through ReLU", "[kernels][gemm]") {
     for (float v : c) REQUIRE(std::isnan(v));
   }
 }
+
+TEST_CASE("a row or column of a product has the bits of the whole product", "[kernels][gemm]") {
+  const int threads = num_threads();
+  const auto bias = numbers<float>(5000, 3);
+  // Sizes around a vector and a group of rows; sums around a cache line, of several blocks, from far memory.
+  const Index sizes[][2] = {{1, 1},   {2, 3},    {7, 4},    {8, 15},     {9, 16},    {15, 17},
+                            {16, 31}, {17, 256}, {33, 300}, {100, 1029}, {4100, 40}, {4500, 530}};
+  for (const auto& [size, K] : sizes)
+    for (const bool along : {false, true})
+      for (int kind = 0; kind < 4; ++kind) {
+        CAPTURE(size, K, along, kind);
+        const bool relu = kind & 1;
+        const Write write = kind & 2 ? Write::add : Write::set;
+        const Index gap = 1 + kind, stride = (along ? K : size) + kind;
+        const auto matrix = numbers<float>((along ? size : K) * stride, 1), two = numbers<float>(2 * K, 2);
+        std::vector<float> x(static_cast<std::size_t>(K * gap));
+        for (Index k = 0; k < K; ++k) x[static_cast<std::size_t>(k * gap)] = two[static_cast<std::size_t>(k)];
+        // The expected numbers: two rows of x, two columns of x, from the register tile.
+        auto rows = numbers<float>(2 * size, 4);
+        std::vector<float> columns(static_cast<std::size_t>(2 * size)), y(static_cast<std::size_t>(size)),
+            z(static_cast<std::size_t>(size * gap));
+        for (Index i = 0; i < size; ++i) {
+          columns[2 * i] = columns[2 * i + 1] = y[i] = z[i * gap] = rows[i];
+        }
+        gemm(Cpu{}, false, along, 2, size, K, two.data(), K, matrix.data(), stride, rows.data(), size,
+             {nullptr, bias.data(), relu, write});
+        gemm(Cpu{}, !along, true, size, 2, K, matrix.data(), stride, two.data(), K, columns.data(), 2,
+             {bias.data(), nullptr, relu, write});
+        for (const int n : {1, 4}) {
+          set_num_threads(n);
+          auto row = y, column = z;
+          gemm(Cpu{}, true, along, 1, size, K, x.data(), gap, matrix.data(), stride, row.data(), size,
+               {nullptr, bias.data(), relu, write});
+          gemm(Cpu{}, !along, false, size, 1, K, matrix.data(), stride, x.data(), gap, column.data(), gap,
+               {bias.data(), nullptr, relu, write});
+          CHECK(std::memcmp(row.data(), rows.data(), row.size() * sizeof(float)) == 0);
+          for (Index i = 0; i < size; ++i)
+            if (std::memcmp(&column[i * gap], &columns[2 * i], sizeof(float))) FAIL_CHECK("element " << i);
+        }
+      }
+  set_num_threads(threads);
+}

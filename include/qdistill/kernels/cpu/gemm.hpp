@@ -4,20 +4,11 @@
 #include "qdistill/core/compiled.hpp"
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/gemm_block.hpp"
+#include "qdistill/kernels/cpu/gemv.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
 namespace detail {
-
-/// Elements of the shared factor that are packed at a time: 8 MiB of floats.
-inline constexpr Index shared_elements = Index{2} << 20;
-
-/// Tasks for a product of M x N x K: about 1 M multiplications each, 32 at most. Below 12 rows the columns' way from
-/// memory takes longer than their multiplications.
-inline Index wanted_tasks(Index m, Index n, Index k) noexcept {
-  const double work = static_cast<double>(std::max<Index>(m, 12)) * static_cast<double>(n) * static_cast<double>(k);
-  return work > 31e6 ? 32 : 1 + static_cast<Index>(work / 1e6);
-}
 
 /// The rows are packed once and shared, the columns are packed by the tasks unless they are.
 template <class T, class Columns>
@@ -122,6 +113,11 @@ void gemm(Cpu, bool trans_a, bool trans_b, Index M, Index N, Index K, const T* A
   using namespace detail;
   if (M <= 0 || N <= 0) return;
   if (K <= 0) K = 0, A = B = C;  // not read, but a null pointer must not be moved
+#if QDISTILL_X86
+  if constexpr (std::is_same_v<T, float>)
+    if ((M == 1 || N == 1) && K > 0 && active_isa() != Isa::baseline)
+      return gemv(trans_a, trans_b, M, N, K, A, lda, B, ldb, C, ldc, epilogue);
+#endif
   gemm_blocked(tile_set<T>(), M, N, DepthSplit(K, epilogue.relu && epilogue.write == Write::add),
                MatrixRows<T>{A, lda, trans_a}, MatrixColumns<T>{B, ldb, trans_b}, C, ldc, epilogue);
 }

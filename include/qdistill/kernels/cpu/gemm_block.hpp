@@ -31,6 +31,9 @@ inline constexpr Index block_depth = 256;
 /// Bytes of packed columns and of packed rows that one thread works on at a time (second cache).
 inline constexpr Index column_bytes = 128 * 1024, row_bytes = 320 * 1024;
 
+/// Elements of the shared factor that are packed at a time: 8 MiB of floats.
+inline constexpr Index shared_elements = Index{2} << 20;
+
 inline Index ceil_div(Index a, Index b) noexcept { return (a + b - 1) / b; }
 
 /// M rows in tiles of nearly equal height, none above `most`: 76 = 6 x 12 or 13, not 5 x 14 + 6.
@@ -209,6 +212,13 @@ void multiply_columns(const TileSet<T>& tiles, const PackedRows<T>& a, Index beg
       }
     }
   }
+}
+
+/// Tasks for a product of M x N x K: about 1 M multiplications each, 32 at most. Below 12 rows the columns' way from
+/// memory takes longer than their multiplications.
+inline Index wanted_tasks(Index m, Index n, Index k) noexcept {
+  const double work = static_cast<double>(std::max<Index>(m, 12)) * static_cast<double>(n) * static_cast<double>(k);
+  return work > 31e6 ? 32 : 1 + static_cast<Index>(work / 1e6);
 }
 
 /// How C is cut into tasks: by its size alone.

@@ -168,6 +168,12 @@ QDISTILL_TARGET_AVX512 void tile_avx512(const TileArgs<float>& t) {
   }
 }
 
+/// A mask of the first `n` of 8 lanes, all where n is 8 or more.
+QDISTILL_TARGET_AVX2 QDISTILL_INLINE __m256i first_lanes8(Index n) noexcept {
+  const int lanes = n >= 8 ? 8 : static_cast<int>(n);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
 /// AVX2 tile: R rows of two vectors of 8. Its epilogue is plain code over a copy of the tile.
 template <int R>
 QDISTILL_TARGET_AVX2 void tile_avx2(const TileArgs<float>& t) {
