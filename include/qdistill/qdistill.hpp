@@ -9,6 +9,7 @@
 #include "qdistill/autograd/record.hpp"
 #include "qdistill/autograd/saved.hpp"
 #include "qdistill/core/abi.hpp"
+#include "qdistill/core/cache.hpp"
 #include "qdistill/core/compiled.hpp"
 #include "qdistill/core/device.hpp"
 #include "qdistill/core/error.hpp"

@@ -10,33 +10,66 @@ namespace qdistill::inline QDISTILL_ABI::kernels {
 
 namespace detail {
 
-/// The rows are packed once and shared, the columns are packed by the tasks unless they are.
+/// Packed rows times columns, which tasks pack unless they are. `e` counts rows from that of `a`.
+template <class T, class Columns>
+void multiply_shared_rows(const TileSet<T>& tiles, const PackedRows<T>& a, Index N, const Columns& b, T* C, Index ldc,
+                          const Epilogue<T>& e, Workspace& workspace) {
+  constexpr bool packed = std::is_same_v<Columns, PackedColumns<T>>;
+  const Index tall = a.rows.tiles, wanted = wanted_tasks(a.rows.rows, N, (a.last - a.first) * a.depth.block);
+  const TaskGrid grid(tall, ceil_div(N, tiles.cols), wanted,
+                      packed ? ceil_div(tall, row_group(tiles, a.depth.block)) : tall / 24);
+  parallel_for(grid.tasks(), 1, [&](Index begin, Index end) {
+    const Workspace::Task task(workspace);
+    for (Index t = begin; t < end; ++t) {
+      // Neighbouring tasks share what costs more to fetch again: packed rows, or columns where they lie.
+      const Index i = packed ? t / grid.col_tasks : t % grid.row_tasks;
+      const Index j = packed ? t % grid.col_tasks : t / grid.row_tasks;
+      const Index row = i * grid.row_tiles, col = j * grid.col_panels * tiles.cols;
+      multiply_columns(tiles, a, row, std::min(tall, row + grid.row_tiles), b, col,
+                       std::min(N, col + grid.col_panels * tiles.cols), C, ldc, e, reinterpret_cast<T*>(task.data()));
+    }
+  });
+}
+
+/// True if packing the rows for `N` columns costs more than it saves.
+template <class T>
+bool rows_in_place(const TileSet<T>& tiles, const MatrixRows<T>& a, Index N) {
+  return tiles.wide_in_place[0] && !a.transposed && N <= 8 * tiles.cols;
+}
+
+/// The rows are packed once and shared, or read where they lie. So are the columns if more than one task needs them
+/// (`share`), 8 MiB of both at a time; otherwise the task packs them, unless they are.
 template <class T, class Columns>
 void gemm_shared_rows(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
-                      const Columns& b, T* C, Index ldc, const Epilogue<T>& epilogue) {
+                      const Columns& b, T* C, Index ldc, const Epilogue<T>& epilogue, bool share) {
   constexpr Index size = static_cast<Index>(sizeof(T));
-  const Index height = std::min(M, std::max<Index>(448, shared_elements / std::max<Index>(1, depth.block)));
-  const Index blocks = std::clamp<Index>(shared_elements / std::max<Index>(1, height * depth.block), 1, depth.blocks);
-  Workspace workspace(height * blocks * depth.block * size, panel_elements(tiles, depth, N) * size, 64);
-  T* const packed = reinterpret_cast<T*>(workspace.shared());
+  const bool in_place = rows_in_place(tiles, a, N);
+  const Index block = std::max<Index>(1, depth.block);
+  const Index height = in_place ? M : std::min(M, std::max<Index>(448, shared_elements / block));
+  const Index longest = std::max(in_place ? 1 : height, share ? N : 1);
+  const Index blocks = std::clamp<Index>(shared_elements / (longest * block), 1, depth.blocks);
+  const Index row_room = in_place ? 0 : Workspace::round_up(height * blocks * block * size);
+  Workspace workspace(row_room + (share ? (N * blocks * block + tiles.cols) * size : 0),
+                      share ? 0 : panel_elements(tiles, depth, N) * size, 64);
+  T* const rows_packed = reinterpret_cast<T*>(workspace.shared());
+  T* const columns_packed = reinterpret_cast<T*>(workspace.shared() + row_room);
   for (Index m0 = 0; m0 < M; m0 += height) {
     const RowSplit rows(std::min(height, M - m0), tiles.rows);
     Epilogue<T> e = epilogue;
     if (e.bias_row) e.bias_row += m0;
     for (Index b0 = 0; b0 < depth.blocks; b0 += blocks) {
-      const PackedRows<T> left{packed, rows, depth, b0, std::min(depth.blocks, b0 + blocks)};
-      pack_all_rows(a, m0, rows, depth, left.first, left.last, packed);
-      const TaskGrid grid(rows.tiles, ceil_div(N, tiles.cols), wanted_tasks(rows.rows, N, blocks * depth.block));
-      parallel_for(grid.tasks(), 1, [&](Index begin, Index end) {
-        const Workspace::Task task(workspace);
-        for (Index t = begin; t < end; ++t) {
-          const Index row = t % grid.row_tasks * grid.row_tiles;
-          const Index col = t / grid.row_tasks * grid.col_panels * tiles.cols;
-          multiply_columns(tiles, left, row, std::min(rows.tiles, row + grid.row_tiles), b, col,
-                           std::min(N, col + grid.col_panels * tiles.cols), C + m0 * ldc, ldc, e,
-                           reinterpret_cast<T*>(task.data()));
+      PackedRows<T> left{rows_packed, rows, depth, b0, std::min(depth.blocks, b0 + blocks)};
+      if (in_place) left.data = a.data + depth.begin(b0), left.stride = a.stride;
+      else pack_all_rows(a, m0, rows, depth, left.first, left.last, rows_packed);
+      T* const c = C + m0 * ldc;
+      if constexpr (std::is_same_v<Columns, MatrixColumns<T>>)
+        if (share) {
+          multiply_shared_rows(tiles, left, N,
+                               pack_all_columns(tiles, b, N, depth, left.first, left.last, columns_packed), c, ldc, e,
+                               workspace);
+          continue;
         }
-      });
+      multiply_shared_rows(tiles, left, N, b, c, ldc, e, workspace);
     }
   }
 }
@@ -98,8 +131,22 @@ void gemm_shared_columns(const TileSet<T>& tiles, Index M, Index N, const DepthS
 template <class T, class Columns>
 void gemm_blocked(const TileSet<T>& tiles, Index M, Index N, const DepthSplit& depth, const MatrixRows<T>& a,
                   const Columns& b, T* C, Index ldc, const Epilogue<T>& epilogue) {
-  if (M > 2 * N && M > 8 * tiles.rows) gemm_shared_columns(tiles, M, N, depth, a, b, C, ldc, epilogue);
-  else gemm_shared_rows(tiles, M, N, depth, a, b, C, ldc, epilogue);
+  if (M > 2 * N && M * depth.depth > shared_elements)
+    return gemm_shared_columns(tiles, M, N, depth, a, b, C, ldc, epilogue);
+  if constexpr (std::is_same_v<Columns, MatrixColumns<T>>)
+    if (TaskGrid(ceil_div(M, tiles.rows), ceil_div(N, tiles.cols), wanted_tasks(M, N, depth.depth)).row_tasks > 1) {
+      const Index most =
+          std::max<Index>(512, shared_elements / std::max<Index>(1, depth.block) / tiles.cols * tiles.cols);
+      for (Index j = 0; j < N; j += most) {
+        Epilogue<T> e = epilogue;
+        if (e.bias_col) e.bias_col += j;
+        gemm_shared_rows(tiles, M, std::min(most, N - j), depth, a,
+                         MatrixColumns<T>{b.data + (b.transposed ? j * b.stride : j), b.stride, b.transposed}, C + j,
+                         ldc, e, true);
+      }
+      return;
+    }
+  gemm_shared_rows(tiles, M, N, depth, a, b, C, ldc, epilogue, false);
 }
 
 }  // namespace detail

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "qdistill/core/cache.hpp"
 #include "qdistill/kernels/cpu/gemm_pack.hpp"
 #include "qdistill/kernels/cpu/scratch.hpp"
 #include "qdistill/kernels/cpu/write.hpp"
@@ -28,9 +29,6 @@ namespace detail {
 
 /// Longest part of the sum that is packed at once: a panel of 32 columns then fills two thirds of the first cache.
 inline constexpr Index block_depth = 256;
-/// Bytes of packed columns and of packed rows that one thread works on at a time (second cache).
-inline constexpr Index column_bytes = 128 * 1024, row_bytes = 320 * 1024;
-
 /// Elements of the shared factor that are packed at a time: 8 MiB of floats.
 inline constexpr Index shared_elements = Index{2} << 20;
 
@@ -53,14 +51,18 @@ struct DepthSplit {
   Index begin(Index i) const noexcept { return std::min(depth, i * block); }
 };
 
-/// The left factor, packed: for each block [first, last) of the sum, for each tile, block x height elements.
+/// The left factor, packed: for each block [first, last) of the sum, for each tile, block x height elements. Or its
+/// blocks [first, last) as they lie, element (i, k) at data[i * stride + k].
 template <class T>
 struct PackedRows {
   const T* data;
   RowSplit rows;
   DepthSplit depth;
   Index first, last;
-  const T* block(Index i) const noexcept { return data + (depth.begin(i) - depth.begin(first)) * rows.rows; }
+  Index stride = 0;  ///< 0: packed
+  const T* block(Index i) const noexcept {
+    return data + (depth.begin(i) - depth.begin(first)) * (stride ? 1 : rows.rows);
+  }
 };
 
 /// The left factor as a matrix: element (i, k) is data[i * stride + k], or data[k * stride + i] where `transposed`.
@@ -156,7 +158,8 @@ TileArgs<T> tile_args(const Epilogue<T>& e, Index kb, bool last, T* c, Index ldc
   return args;
 }
 
-/// One panel of columns (`args`: k, b, ldb, c at row 0, ldc, cols, biases, flags) against the row tiles [begin, end).
+/// One panel of columns (`args`: k, lda, b, ldb, c at row 0, ldc, cols, biases, flags) against the row tiles [begin,
+/// end).
 template <class T>
 void multiply_panel(const TileSet<T>& tiles, const RowSplit& rows, Index begin, Index end, const T* block,
                     TileArgs<T> args) {
@@ -164,17 +167,25 @@ void multiply_panel(const TileSet<T>& tiles, const RowSplit& rows, Index begin, 
   const T* const bias = args.bias_row;
   for (Index i = begin; i < end; ++i) {
     const Index r0 = rows.begin(i), r = rows.begin(i + 1) - r0;
-    args.a = block + r0 * args.k;
+    args.a = block + r0 * (args.lda ? args.lda : args.k);
     args.c = c + r0 * args.ldc;
     if (bias) args.bias_row = bias + r0;
     tiles(r, args);
   }
 }
 
-/// Panels of columns that one thread packs before it multiplies them.
+/// Panels of columns that one thread packs before it multiplies them: a quarter of the second cache.
 template <class T>
 Index panel_group(const TileSet<T>& tiles, Index block) {
-  return std::max<Index>(1, column_bytes / std::max<Index>(1, block * tiles.cols * static_cast<Index>(sizeof(T))));
+  return std::max<Index>(
+      1, second_cache_bytes() / 4 / std::max<Index>(1, block * tiles.cols * static_cast<Index>(sizeof(T))));
+}
+
+/// Row tiles of one block of the sum that stay in the second cache, five eighths of it, while columns pass.
+template <class T>
+Index row_group(const TileSet<T>& tiles, Index block) {
+  return std::max<Index>(
+      1, second_cache_bytes() * 5 / 8 / std::max<Index>(1, block * tiles.rows * static_cast<Index>(sizeof(T))));
 }
 
 /// Elements of the private memory that multiply_columns needs.
@@ -187,27 +198,29 @@ Index panel_elements(const TileSet<T>& tiles, const DepthSplit& depth, Index col
 template <class T, class Columns>
 void multiply_columns(const TileSet<T>& tiles, const PackedRows<T>& a, Index begin, Index end, const Columns& columns,
                       Index j0, Index j1, T* c, Index ldc, const Epilogue<T>& e, T* panels) {
-  const Index nr = tiles.cols, group = panel_group(tiles, a.depth.block);
-  const Index height =
-      std::max<Index>(1, row_bytes / std::max<Index>(1, a.depth.block * tiles.rows * static_cast<Index>(sizeof(T))));
+  const Index nr = tiles.cols;
+  const Index group = std::is_same_v<Columns, PackedColumns<T>> ? std::max<Index>(1, ceil_div(j1 - j0, nr))
+                                                                : panel_group(tiles, a.depth.block);
+  const Index parts = ceil_div(end - begin, row_group(tiles, a.depth.block));
   for (Index g0 = j0; g0 < j1; g0 += group * nr) {
     const Index g1 = std::min(j1, g0 + group * nr);
     for (Index kb = a.first; kb < a.last; ++kb) {
       const Index k0 = a.depth.begin(kb), k = a.depth.begin(kb + 1) - k0;
       const bool last = kb + 1 == a.depth.blocks;
-      for (Index t0 = begin; t0 < end; t0 += height) {
+      for (Index part = 0; part < parts; ++part) {
+        const Index t0 = begin + part * (end - begin) / parts, t1 = begin + (part + 1) * (end - begin) / parts;
         for (Index j = g0; j < g1; j += nr) {
           TileArgs<T> args = tile_args(e, kb, last, c, ldc, j, std::min(nr, g1 - j));
-          args.k = k, args.ldb = nr;
+          args.k = k, args.lda = a.stride, args.ldb = nr;
           const T* direct = columns.in_place(k0, k, j, args.cols, end - begin);
           T* panel = panels + (j - g0) * a.depth.block;
           if (direct) {
             args.b = direct, args.ldb = columns.row(j);
           } else {
-            if (t0 == begin) columns.pack(k0, k, j, args.cols, panel, nr);
+            if (part == 0) columns.pack(k0, k, j, args.cols, panel, nr);
             args.b = panel;
           }
-          multiply_panel(tiles, a.rows, t0, std::min(end, t0 + height), a.block(kb), args);
+          multiply_panel(tiles, a.rows, t0, t1, a.block(kb), args);
         }
       }
     }
@@ -227,16 +240,18 @@ struct TaskGrid {
   Index col_tasks = 1, col_panels = 1;  ///< panels of a task
   Index tasks() const noexcept { return row_tasks * col_tasks; }
 
-  /// About `wanted` tasks for `tiles` x `panels` tiles. Rows are cut into runs of 24 tiles first, which leave the cost
-  /// of packing the columns once more for each run below 1 %; then columns; only then into shorter runs.
-  TaskGrid(Index tiles, Index panels, Index wanted) noexcept {
-    const Index runs = std::max<Index>(1, std::min(wanted, tiles / 24));
+  /// About `wanted` tasks for `tiles` x `panels` tiles. Rows are cut into `runs` first, then columns, only then rows
+  /// into shorter runs.
+  TaskGrid(Index tiles, Index panels, Index wanted, Index runs) noexcept {
+    runs = std::max<Index>(1, std::min(wanted, runs));
     col_panels = std::max<Index>(1, panels * runs / std::max<Index>(1, wanted));
     col_tasks = ceil_div(panels, col_panels);
     const Index cuts = std::max(runs, std::min(ceil_div(wanted, col_tasks), ceil_div(tiles, 4)));
     row_tiles = std::max<Index>(1, ceil_div(tiles, cuts));
     row_tasks = ceil_div(tiles, row_tiles);
   }
+  /// For columns that are packed once more for each run: runs of 24 tiles leave that cost at a few per cent.
+  TaskGrid(Index tiles, Index panels, Index wanted) noexcept : TaskGrid(tiles, panels, wanted, tiles / 24) {}
 };
 
 }  // namespace detail

@@ -3,9 +3,10 @@
 ///
 ///   C[r][j] = epilogue(sum over k of a[k * R + r] * b[k * ldb + j]),   r < R,  j < cols
 ///
-/// a is a packed panel of exactly R rows; R rows times one or two vectors of columns stay in registers. Float has hand
-/// written tiles for AVX-512 (up to 14 x 32) and AVX2 (6 x 16); other scalars and other machines use the portable one
-/// (4 rows x 32 bytes). Which set runs is decided once (core/isa.hpp). Scheme: Van Zee and van de Geijn 2015, "BLIS".
+/// a is a packed panel of exactly R rows (AVX2 can as well read a[r * lda + k]); R rows times one or two vectors of
+/// columns stay in registers. Float has hand written tiles for AVX-512 (up to 14 x 32) and AVX2 (6 x 16); other scalars
+/// and other machines use the portable one (4 rows x 32 bytes). Which set runs is decided once (core/isa.hpp). Scheme:
+/// Van Zee and van de Geijn 2015, "BLIS".
 #pragma once
 
 #include <cstring>
@@ -24,7 +25,8 @@ namespace qdistill::inline QDISTILL_ABI::kernels {
 template <class T>
 struct TileArgs {
   Index k = 0;                  ///< length of the sum
-  const T* a = nullptr;         ///< packed panel, k x R
+  const T* a = nullptr;         ///< packed panel, k x R, or R rows as they lie
+  Index lda = 0;                ///< elements between these rows, 0 for a panel
   const T* b = nullptr;         ///< k rows of at least one vector, whole vectors readable
   Index ldb = 0;                ///< elements between rows of b
   T* c = nullptr;               ///< first element of the tile
@@ -48,8 +50,13 @@ struct TileSet {
   Index cols;                             ///< most columns of a tile, the width of a packed panel of b
   TileFunction<T> narrow[max_rows] = {};  ///< [R - 1], for cols / 2 columns and less
   TileFunction<T> wide[max_rows] = {};    ///< [R - 1], for cols columns and less
+  /// The same for rows as they lie, or null.
+  TileFunction<T> narrow_in_place[max_rows] = {}, wide_in_place[max_rows] = {};
 
-  void operator()(Index r, const TileArgs<T>& args) const { (args.cols * 2 <= cols ? narrow : wide)[r - 1](args); }
+  void operator()(Index r, const TileArgs<T>& args) const {
+    const bool half = args.cols * 2 <= cols;
+    (args.lda ? half ? narrow_in_place : wide_in_place : half ? narrow : wide)[r - 1](args);
+  }
 };
 
 namespace detail {
@@ -174,54 +181,68 @@ QDISTILL_TARGET_AVX2 QDISTILL_INLINE __m256i first_lanes8(Index n) noexcept {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-/// AVX2 tile: R rows of two vectors of 8. Its epilogue is plain code over a copy of the tile.
-template <int R>
+/// AVX2 tile: R rows of V vectors of 8; `in_place`: rows as they lie.
+template <int R, int V, bool in_place>
 QDISTILL_TARGET_AVX2 void tile_avx2(const TileArgs<float>& t) {
-  __m256 acc[R][2];
-  QDISTILL_UNROLL
-  for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = _mm256_setzero_ps();
-  const float* a = t.a;
-  const float* b = t.b;
-  const Index ldb = t.ldb;
-  for (Index k = t.k; k > 0; --k) {
-    const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
-    QDISTILL_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m256 ar = _mm256_broadcast_ss(a + r);
-      acc[r][0] = _mm256_fmadd_ps(ar, b0, acc[r][0]);
-      acc[r][1] = _mm256_fmadd_ps(ar, b1, acc[r][1]);
-    }
-    a += R, b += ldb;
-  }
-  if (t.bias_col || t.add || t.cols < 16) {
-    float tile[R][16];
-    QDISTILL_UNROLL
-    for (int r = 0; r < R; ++r) _mm256_storeu_ps(tile[r], acc[r][0]), _mm256_storeu_ps(tile[r] + 8, acc[r][1]);
-    for (int r = 0; r < R; ++r) {
-      float* c = t.c + r * t.ldc;
-      for (Index j = 0; j < t.cols; ++j) {
-        float v = tile[r][j];
-        if (t.load) v += c[j];
-        if (t.bias_row) v += t.bias_row[r];
-        if (t.bias_col) v += t.bias_col[j];
-        if (t.relu) v = v > 0 ? v : v == v ? 0 : v;
-        if (t.add) v += c[j];
-        c[j] = v;
-      }
-    }
-    return;
-  }
+  float* const c = t.c;
+  const Index ldc = t.ldc;
+  __m256 acc[R][V];
   QDISTILL_UNROLL
   for (int r = 0; r < R; ++r) {
-    float* c = t.c + r * t.ldc;
-    __m256 v0 = acc[r][0], v1 = acc[r][1];
-    if (t.load) v0 = _mm256_add_ps(v0, _mm256_loadu_ps(c)), v1 = _mm256_add_ps(v1, _mm256_loadu_ps(c + 8));
-    if (t.bias_row) {
-      const __m256 bias = _mm256_broadcast_ss(t.bias_row + r);
-      v0 = _mm256_add_ps(v0, bias), v1 = _mm256_add_ps(v1, bias);
+    _mm_prefetch(reinterpret_cast<const char*>(c + r * ldc), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(c + r * ldc + 8 * V - 1), _MM_HINT_T0);
+    QDISTILL_UNROLL
+    for (int v = 0; v < V; ++v) acc[r][v] = _mm256_setzero_ps();
+  }
+  const float* a = t.a;
+  const float* b = t.b;
+  const Index ldb = t.ldb, row = in_place ? t.lda : 1;
+  for (Index k = t.k; k > 0; --k) {
+    __m256 bv[V];
+    QDISTILL_UNROLL
+    for (int v = 0; v < V; ++v) bv[v] = _mm256_loadu_ps(b + 8 * v);
+    // The panel of a comes from the second cache.
+    if constexpr (!in_place) _mm_prefetch(reinterpret_cast<const char*>(a + 16 * R), _MM_HINT_T0);
+    QDISTILL_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m256 ar = _mm256_broadcast_ss(a + r * row);
+      QDISTILL_UNROLL
+      for (int v = 0; v < V; ++v) acc[r][v] = _mm256_fmadd_ps(ar, bv[v], acc[r][v]);
     }
-    if (t.relu) v0 = _mm256_max_ps(_mm256_setzero_ps(), v0), v1 = _mm256_max_ps(_mm256_setzero_ps(), v1);
-    _mm256_storeu_ps(c, v0), _mm256_storeu_ps(c + 8, v1);
+    a += in_place ? 1 : R, b += ldb;
+  }
+  QDISTILL_UNROLL
+  for (int v = 0; v < V; ++v) {
+    float* const to = c + 8 * v;
+    const __m256i mask = first_lanes8(t.cols - 8 * v);
+    if (t.load) {
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][v] = _mm256_add_ps(acc[r][v], _mm256_maskload_ps(to + r * ldc, mask));
+    }
+    if (t.bias_row) {
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][v] = _mm256_add_ps(acc[r][v], _mm256_broadcast_ss(t.bias_row + r));
+    }
+    if (t.bias_col) {
+      const __m256 bias = _mm256_maskload_ps(t.bias_col + 8 * v, mask);
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][v] = _mm256_add_ps(acc[r][v], bias);
+    }
+    if (t.relu) {  // max returns its second operand for a NaN: it stays one
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][v] = _mm256_max_ps(_mm256_setzero_ps(), acc[r][v]);
+    }
+    if (t.add) {
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][v] = _mm256_add_ps(acc[r][v], _mm256_maskload_ps(to + r * ldc, mask));
+    }
+    if (t.cols >= 8 * v + 8) {
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) _mm256_storeu_ps(to + r * ldc, acc[r][v]);
+    } else if (t.cols > 8 * v) {
+      QDISTILL_UNROLL
+      for (int r = 0; r < R; ++r) _mm256_maskstore_ps(to + r * ldc, mask, acc[r][v]);
+    }
   }
 }
 
@@ -244,7 +265,12 @@ TileSet<float> avx512_tiles(std::integer_sequence<int, R...>) {
 }
 template <int... R>
 TileSet<float> avx2_tiles(std::integer_sequence<int, R...>) {
-  return {6, 16, {tile_avx2<R + 1>...}, {tile_avx2<R + 1>...}};
+  return {6,
+          16,
+          {tile_avx2<R + 1, 1, false>...},
+          {tile_avx2<R + 1, 2, false>...},
+          {tile_avx2<R + 1, 1, true>...},
+          {tile_avx2<R + 1, 2, true>...}};
 }
 #endif
 

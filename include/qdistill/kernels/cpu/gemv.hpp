@@ -28,15 +28,9 @@ struct VectorProduct {
 QDISTILL_TARGET_AVX2 QDISTILL_INLINE void dot4_avx2(const float* const* row, Index p, const float* x,
                                                     __m256& acc) noexcept {
   __m256 v[4];
+  transpose8x4(row, p, v);
   QDISTILL_UNROLL
-  for (int i = 0; i < 4; ++i)
-    v[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i] + p)), _mm_loadu_ps(row[i + 4] + p), 1);
-  const __m256 low01 = _mm256_unpacklo_ps(v[0], v[1]), high01 = _mm256_unpackhi_ps(v[0], v[1]);
-  const __m256 low23 = _mm256_unpacklo_ps(v[2], v[3]), high23 = _mm256_unpackhi_ps(v[2], v[3]);
-  acc = _mm256_fmadd_ps(_mm256_shuffle_ps(low01, low23, 0x44), _mm256_broadcast_ss(x + p), acc);
-  acc = _mm256_fmadd_ps(_mm256_shuffle_ps(low01, low23, 0xee), _mm256_broadcast_ss(x + p + 1), acc);
-  acc = _mm256_fmadd_ps(_mm256_shuffle_ps(high01, high23, 0x44), _mm256_broadcast_ss(x + p + 2), acc);
-  acc = _mm256_fmadd_ps(_mm256_shuffle_ps(high01, high23, 0xee), _mm256_broadcast_ss(x + p + 3), acc);
+  for (int q = 0; q < 4; ++q) acc = _mm256_fmadd_ps(v[q], _mm256_broadcast_ss(x + p + q), acc);
 }
 
 /// sums[i] = sum over k of a[i * stride + k] x[k] for i < rows <= 8 G; the other sums are not specified. A whole cache
@@ -63,11 +57,7 @@ QDISTILL_TARGET_AVX2 void dot_rows_avx2(const float* a, Index stride, Index rows
   }
   for (; p < k; ++p) {
     QDISTILL_UNROLL
-    for (int g = 0; g < G; ++g) {
-      const float* const* const r = row + 8 * g;
-      const __m256 v = _mm256_setr_ps(r[0][p], r[1][p], r[2][p], r[3][p], r[4][p], r[5][p], r[6][p], r[7][p]);
-      acc[g] = _mm256_fmadd_ps(v, _mm256_broadcast_ss(x + p), acc[g]);
-    }
+    for (int g = 0; g < G; ++g) acc[g] = _mm256_fmadd_ps(gather8(row + 8 * g, p), _mm256_broadcast_ss(x + p), acc[g]);
   }
   QDISTILL_UNROLL
   for (int g = 0; g < G; ++g) _mm256_storeu_ps(sums + 8 * g, acc[g]);
