@@ -291,6 +291,83 @@ QDISTILL_TARGET_AVX512 inline void pack_pixels_avx512(const PatchGeometry& g, co
   }
 }
 
+/// A half of a panel of 16 columns: eight output pixels, as at most `runs` runs of consecutive elements.
+struct PixelOctet {
+  PixelLanes lanes;
+  __m256i mask[8];
+
+  /// The next n pixels, 8 at most, none where n <= 0.
+  QDISTILL_TARGET_AVX2 PixelOctet(PixelCursor& at, Index n) noexcept : lanes(at, std::min<Index>(n, 8)) {
+    for (; lanes.runs < 2; ++lanes.runs) lanes.mask[lanes.runs] = 0, lanes.shift[lanes.runs] = 0;
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    for (Index i = 0; i < lanes.runs; ++i)
+      mask[i] = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(lanes.mask[i]), bits), bits);
+  }
+  bool whole() const noexcept { return lanes.mask[0] == 0xff; }
+  QDISTILL_TARGET_AVX2 QDISTILL_INLINE __m256 load_two(const float* from) const noexcept {
+    return _mm256_or_ps(_mm256_maskload_ps(from + lanes.shift[0], mask[0]),
+                        _mm256_maskload_ps(from + lanes.shift[1], mask[1]));
+  }
+  QDISTILL_TARGET_AVX2 QDISTILL_INLINE __m256 load(const float* from) const noexcept {
+    __m256 v = load_two(from);
+    for (Index i = 2; i < lanes.runs; ++i) v = _mm256_or_ps(v, _mm256_maskload_ps(from + lanes.shift[i], mask[i]));
+    return v;
+  }
+};
+
+/// pack_patches_portable for panels of 16.
+QDISTILL_TARGET_AVX2 inline void pack_patches_avx2(const PatchGeometry& g, const float* image, const Index* offsets,
+                                                   Index k, Index p, Index n, float* out) {
+  PixelCursor at(g, p);
+  const PixelOctet a(at, n), b(at, n - 8);
+  if (a.whole() && b.whole()) {
+    const Index a0 = a.lanes.shift[0], b0 = b.lanes.shift[0];
+    for (Index i = 0; i < k; ++i, out += 16) {
+      const float* const from = image + offsets[i];
+      const __m256 va = _mm256_loadu_ps(from + a0), vb = _mm256_loadu_ps(from + b0);
+      _mm256_storeu_ps(out, va), _mm256_storeu_ps(out + 8, vb);
+    }
+  } else if (a.lanes.runs == 2 && b.lanes.runs == 2) {
+    for (Index i = 0; i < k; ++i, out += 16) {
+      const __m256 va = a.load_two(image + offsets[i]), vb = b.load_two(image + offsets[i]);
+      _mm256_storeu_ps(out, va), _mm256_storeu_ps(out + 8, vb);
+    }
+  } else {
+    for (Index i = 0; i < k; ++i, out += 16) {
+      const __m256 va = a.load(image + offsets[i]), vb = b.load(image + offsets[i]);
+      _mm256_storeu_ps(out, va), _mm256_storeu_ps(out + 8, vb);
+    }
+  }
+}
+
+/// pack_pixels_portable for panels of 16: up to eight pixels of a row of the output at once.
+QDISTILL_TARGET_AVX2 inline void pack_pixels_avx2(const PatchGeometry& g, const float* image, const Index* offsets,
+                                                  Index n, Index p, Index k, float* out) {
+  PixelCursor at(g, p);
+  while (k > 0) {
+    const Index run = std::min({k, at.width - at.w, Index{8}});
+    const float* const from = image + at.line + at.w;
+    for (Index j = 0; j < 16; j += 8) {
+      __m256 v[8];
+      if (n - j >= 8 && run == 8) {
+        QDISTILL_UNROLL
+        for (int i = 0; i < 8; ++i) v[i] = _mm256_loadu_ps(from + offsets[j + i]);
+      } else {
+        const __m256i in = lanes8(run);
+        QDISTILL_UNROLL
+        for (int i = 0; i < 8; ++i)
+          v[i] = i < n - j ? _mm256_maskload_ps(from + offsets[j + i], in) : _mm256_setzero_ps();
+      }
+      transpose8(v);
+      QDISTILL_UNROLL
+      for (int i = 0; i < 8; ++i)
+        if (i < run) _mm256_storeu_ps(out + 16 * i + j, v[i]);
+    }
+    out += 16 * run, k -= run;
+    at.advance(run);
+  }
+}
+
 #endif
 
 /// The patches of one image as columns: row k is a tap, column j an output pixel.
@@ -304,8 +381,10 @@ struct PatchColumns {
   Index row(Index) const noexcept { return 0; }
   void pack(Index k0, Index k, Index j, Index width, T* panel, Index ld) const {
 #if QDISTILL_X86
-    if constexpr (std::is_same_v<T, float>)
+    if constexpr (std::is_same_v<T, float>) {
       if (ld == 32) return pack_patches_avx512(geometry, image, offsets + k0, k, j, width, panel);
+      if (ld == 16) return pack_patches_avx2(geometry, image, offsets + k0, k, j, width, panel);
+    }
 #endif
     pack_patches_portable(geometry, image, offsets + k0, k, j, width, panel, ld);
   }
@@ -320,8 +399,10 @@ struct PixelColumns {
 
   void pack(Index k0, Index k, Index j, Index width, T* panel, Index ld) const {
 #if QDISTILL_X86
-    if constexpr (std::is_same_v<T, float>)
+    if constexpr (std::is_same_v<T, float>) {
       if (ld == 32) return pack_pixels_avx512(geometry, image, offsets + j, width, k0, k, panel);
+      if (ld == 16) return pack_pixels_avx2(geometry, image, offsets + j, width, k0, k, panel);
+    }
 #endif
     pack_pixels_portable(geometry, image, offsets + j, width, k0, k, panel, ld);
   }
