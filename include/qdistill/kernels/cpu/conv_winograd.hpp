@@ -36,18 +36,18 @@ class TilePanel {
   static constexpr Index size = 32, half = 16;
 
   struct Run {
-    Index lane = 0, count = 0;  ///< tiles lane .. lane + count - 1 of the panel; within one half
+    Index lane = 0, count = 0;  ///< tiles lane .. lane + count - 1 of the panel; within one vector
     Index image = 0, down = 0, across = 0;
     Index offset = 0;  ///< of the first tile's first pixel in the padded rows
   };
 
   TilePanel(const TileGeometry& g, Index panel) noexcept : geometry_(g) {
-    const Index first = panel * size, last = std::min(g.count(), first + size);
+    const Index first = panel * size, last = std::min(g.count(), first + size), lanes = winograd_lanes();
     Index rows_used = 0;
     for (Index t = first; t < last;) {
       const Index image = t / (g.down * g.across), i = t / g.across % g.down, j = t % g.across;
       const Index lane = t - first;
-      const Index count = std::min({last - t, g.across - j, half - lane % half});
+      const Index count = std::min({last - t, g.across - j, lanes - lane % lanes});
       if (images_ == 0 || image != image_[images_ - 1].image) {
         const Index until = std::min(last, (image + 1) * g.down * g.across) - 1;  // its last tile in this panel
         const Index bottom = until / g.across % g.down;
@@ -118,32 +118,34 @@ constexpr Index winograd_stride(Index channels) noexcept { return channels * Til
 /// The same for filters of `rows` x `depth`.
 constexpr Index filter_stride(Index rows, Index depth) noexcept { return rows * depth + 16; }
 
-/// Rows of 16 tiles after the vertical transform, once for each shift by whole tiles that a tile reaches.
-template <int M, int Reach>
+/// Rows of one vector of tiles after the vertical transform, once for each shift by whole tiles that a tile reaches.
+template <class V, int M, int Reach>
 struct TileRows {
-  static constexpr int shifts = (Reach + M - 1) / M;
-  float row[6][shifts][16 * M + 16] = {};
+  static constexpr int lanes = lane_count<V>, shifts = (Reach + M - 1) / M;
+  float row[6][shifts][lanes * M + lanes] = {};
 };
 
 /// V[p][c] <- tiles of one channel. `padded` is what TilePanel::pad wrote. Input: B^T d B for tiles of 6 x 6;
 /// otherwise G d G^T for tiles of M x M.
 /// Only points [6 first, 6 last), the first of which goes to v, and `columns`.
-template <int M, bool Input>
-QDISTILL_INLINE void transform_tiles(const TilePanel& panel, Index row, const float* padded,
-                                     TileRows<M, Input ? 6 : M>& t, float* v, Index stride, int first = 0, int last = 6,
+template <bool Input, class V, int M, int Reach>
+QDISTILL_INLINE void transform_tiles(const TilePanel& panel, Index row, const float* padded, TileRows<V, M, Reach>& t,
+                                     float* v, Index stride, int first = 0, int last = 6,
                                      Index columns = TilePanel::size) {
-  constexpr int reach = Input ? 6 : M, shifts = TileRows<M, reach>::shifts;
+  static_assert(Reach == (Input ? 6 : M));
+  constexpr int shifts = TileRows<V, M, Reach>::shifts;
+  constexpr Index lanes = lane_count<V>;
   const TilePanel::Run* run = panel.begin();
-  for (Index half = 0; half * TilePanel::half < columns; ++half) {
-    for (; run != panel.end() && run->lane < (half + 1) * TilePanel::half; ++run) {
-      const Index at = (run->lane - half * TilePanel::half) * M, length = run->count * M;
+  for (Index begin = 0; begin < columns; begin += lanes) {
+    for (; run != panel.end() && run->lane < begin + lanes; ++run) {
+      const Index at = (run->lane - begin) * M, length = run->count * M;
       for (int s = 0; s < shifts; ++s) {
         // A vector may reach past the run; what it spoils there is written later.
-        for (Index x = 0; x < length; x += 16) {
+        for (Index x = 0; x < length; x += lanes) {
           const float* const from = padded + run->offset + s * M + x;
-          Lanes d[reach], u[6];
+          V d[Reach], u[6];
           QDISTILL_UNROLL
-          for (int i = 0; i < reach; ++i) load_lanes(from + i * row, d[i]);
+          for (int i = 0; i < Reach; ++i) load_lanes(from + i * row, d[i]);
           if constexpr (Input) winograd_input(d, u);
           else winograd_filter<M>(d, u);
           QDISTILL_UNROLL
@@ -151,9 +153,9 @@ QDISTILL_INLINE void transform_tiles(const TilePanel& panel, Index row, const fl
         }
       }
     }
-    float* const to = v + half * TilePanel::half;
+    float* const to = v + begin;
     for (int i = first; i < last; ++i) {
-      Lanes d[shifts * M], u[6];
+      V d[shifts * M], u[6];
       QDISTILL_UNROLL
       for (int s = 0; s < shifts; ++s) deinterleave<M>(t.row[i][s], d + s * M);
       if constexpr (Input) winograd_input(d, u);
@@ -173,16 +175,17 @@ struct PixelEpilogue {
 
 /// Pixels of one row of the product (one output channel) from M[p][row]; images of `height` x `width`, `dst` the
 /// channel's plane of image 0, `next` elements to that of the next image.
-template <int M>
+template <int M, class V>
 QDISTILL_INLINE void write_pixels(const TilePanel& panel, const float* m, Index stride, const PixelEpilogue& e,
                                   Index height, Index width, float* dst, Index next) {
-  float strip[M][16 * M];
+  constexpr Index lanes = lane_count<V>;
+  float strip[M][lanes * M];
   const TilePanel::Run* run = panel.begin();
-  for (Index half = 0; half < 2 && run != panel.end(); ++half) {
-    Lanes y[M][6];
-    const float* const from = m + half * TilePanel::half;
+  for (Index begin = 0; run != panel.end(); begin += lanes) {
+    V y[M][6];
+    const float* const from = m + begin;
     for (int j = 0; j < 6; ++j) {
-      Lanes column[6], out[M];
+      V column[6], out[M];
       QDISTILL_UNROLL
       for (int i = 0; i < 6; ++i) load_lanes(from + (6 * i + j) * stride, column[i]);
       winograd_output<M>(column, out);
@@ -191,19 +194,19 @@ QDISTILL_INLINE void write_pixels(const TilePanel& panel, const float* m, Index 
     }
     const float bias = e.bias ? *e.bias : 0.0f;
     for (int a = 0; a < M; ++a) {
-      Lanes out[M];
+      V out[M];
       winograd_output<M>(y[a], out);
       QDISTILL_UNROLL
       for (int b = 0; b < M; ++b) {
         out[b] += bias;
-        if (e.relu) out[b] = out[b] < 0.0f ? Lanes{} : out[b];
+        if (e.relu) out[b] = out[b] < 0.0f ? V{} : out[b];
       }
       interleave<M>(out);
       QDISTILL_UNROLL
-      for (int b = 0; b < M; ++b) store_lanes(&strip[a][16 * b], out[b]);
+      for (int b = 0; b < M; ++b) store_lanes(&strip[a][lanes * b], out[b]);
     }
-    for (; run != panel.end() && run->lane < (half + 1) * TilePanel::half; ++run) {
-      const Index lane = run->lane - half * TilePanel::half, x = run->across * M;
+    for (; run != panel.end() && run->lane < begin + lanes; ++run) {
+      const Index lane = run->lane - begin, x = run->across * M;
       const Index count = std::min(run->count * M, width - x), rows = std::min<Index>(M, height - run->down * M);
       float* to = dst + run->image * next + run->down * M * width + x;
       for (Index a = 0; a < rows; ++a, to += width) {
@@ -225,10 +228,10 @@ QDISTILL_INLINE void write_pixels(const TilePanel& panel, const float* m, Index 
 /// R x R taps of each element of the sum, in reverse order where `reverse`.
 template <int R, class Weights>
 void transform_filters(const Weights& weights, const RowSplit& rows, const DepthSplit& depth, bool reverse, float* u) {
-  constexpr Index taps = R * R, chunk = 16, lanes = 16;
+  constexpr Index taps = R * R, chunk = 16;
   const Index next = filter_stride(rows.rows, depth.depth), chunks = ceil_div(depth.block, chunk);
   parallel_for(rows.tiles * depth.blocks * chunks, 4, [&](Index begin, Index end) {
-    alignas(64) float packed[(chunk * taps + 2) * lanes];
+    alignas(64) float packed[(chunk * taps + 2) * 16];
     for (Index t = begin; t < end; ++t) {
       const Index tile = t / (depth.blocks * chunks), kb = t / chunks % depth.blocks;
       const Index k0 = depth.begin(kb), length = depth.begin(kb + 1) - k0;
@@ -237,9 +240,10 @@ void transform_filters(const Weights& weights, const RowSplit& rows, const Depth
       if (c0 >= c1) continue;
       weights.pack((k0 + c0) * taps, (c1 - c0) * taps, r0, r, packed);
       float* const out = u + k0 * rows.rows + r0 * length;
-      with_isa([&]() QDISTILL_ISA_BODY {
+      with_lanes([&](auto vector) QDISTILL_ISA_BODY {
+        using V = typename decltype(vector)::Vector;
         for (Index c = c0; c < c1; ++c) {
-          Lanes g[R][R], half[R][6], point[6];
+          V g[R][R], half[R][6], point[6];
           const float* const from = packed + (c - c0) * taps * r;
           for (int i = 0; i < R; ++i)
             for (int j = 0; j < R; ++j) {
@@ -248,13 +252,13 @@ void transform_filters(const Weights& weights, const RowSplit& rows, const Depth
             }
           for (int j = 0; j < R; ++j) winograd_filter<R>(g[j], half[j]);  // along i
           for (int i = 0; i < 6; ++i) {
-            Lanes line[R];
+            V line[R];
             for (int j = 0; j < R; ++j) line[j] = half[j][i];
             winograd_filter<R>(line, point);
             // A whole vector where what it spoils is written later.
             for (int j = 0; j < 6; ++j) {
               float* const to = out + (6 * i + j) * next + c * r;
-              if ((c1 - c) * r >= lanes) store_lanes(to, point[j]);
+              if ((c1 - c) * r >= lane_count<V>) store_lanes(to, point[j]);
               else std::memcpy(to, &point[j], static_cast<std::size_t>(r) * sizeof(float));
             }
           }
@@ -281,13 +285,13 @@ struct WinogradSteps {
   const float* u;
 
   /// V of channels [c0, c1). `padded`: TilePanel::scratch elements.
-  void load(const TilePanel& panel, Index c0, Index c1, const float* src, float* padded, TileRows<M, 6>& transformed,
-            float* v) const {
-    with_isa([&]() QDISTILL_ISA_BODY {
+  void load(const TilePanel& panel, Index c0, Index c1, const float* src, float* padded, float* v) const {
+    with_lanes([&](auto vector) QDISTILL_ISA_BODY {
+      TileRows<typename decltype(vector)::Vector, M, 6> rows_of_tiles;
       for (Index c = c0; c < c1; ++c) {
         panel.pad(src, c, padded);
-        transform_tiles<M, true>(panel, g.row(), padded, transformed, v + c * TilePanel::size, v_stride, 0, 6,
-                                 panel.columns());
+        transform_tiles<true>(panel, g.row(), padded, rows_of_tiles, v + c * TilePanel::size, v_stride, 0, 6,
+                              panel.columns());
       }
     });
   }
@@ -306,11 +310,11 @@ struct WinogradSteps {
   /// The pixels of rows [r0, r1).
   void store(const TilePanel& panel, Index r0, Index r1, const float* m, const Epilogue<float>& epilogue, Index out_h,
              Index out_w, float* dst) const {
-    with_isa([&]() QDISTILL_ISA_BODY {
+    with_lanes([&](auto vector) QDISTILL_ISA_BODY {
       for (Index r = r0; r < r1; ++r) {
         const PixelEpilogue e{epilogue.bias_row ? epilogue.bias_row + r : nullptr, epilogue.relu, epilogue.write};
-        write_pixels<M>(panel, m + r * TilePanel::size, m_stride, e, out_h, out_w, dst + r * out_h * out_w,
-                        rows.rows * out_h * out_w);
+        write_pixels<M, typename decltype(vector)::Vector>(panel, m + r * TilePanel::size, m_stride, e, out_h, out_w,
+                                                           dst + r * out_h * out_w, rows.rows * out_h * out_w);
       }
     });
   }
@@ -320,7 +324,6 @@ struct WinogradSteps {
 template <int R, class Weights>
 void winograd_product(const TileGeometry& g, Index out_rows, Index out_h, Index out_w, const float* src, float* dst,
                       const Epilogue<float>& epilogue, const Weights& weights, bool reverse) {
-  constexpr int M = 7 - R;
   constexpr bool transformed = std::is_same_v<Weights, TransformedFilters>;
   constexpr Index size = static_cast<Index>(sizeof(float));
   WinogradSteps<R> steps{g,
@@ -346,23 +349,22 @@ void winograd_product(const TileGeometry& g, Index out_rows, Index out_h, Index 
     transform_filters<R>(weights, steps.rows, steps.depth, reverse, u);
     steps.u = u;
   }
-  // Calls f(first, last, scratch, rows) with cleared memory of its own.
+  // Calls f(first, last, scratch) with cleared memory of its own.
   const auto with_scratch = [&](Index count, Index grain, auto f) {
     parallel_for(count, grain, [&](Index begin, Index end) {
       const Workspace::Task task(workspace);
       float* const padded = reinterpret_cast<float*>(task.data());
       std::memset(padded, 0, static_cast<std::size_t>(pad_bytes));
-      TileRows<M, 6> rows;
-      f(begin, end, padded, rows);
+      f(begin, end, padded);
     });
   };
   if (!few) {
-    with_scratch(panels, 1, [&](Index begin, Index end, float* padded, TileRows<M, 6>& rows) {
+    with_scratch(panels, 1, [&](Index begin, Index end, float* padded) {
       float* const v = padded + pad_bytes / size;
       float* const m = v + v_bytes / size;
       for (Index p = begin; p < end; ++p) {
         const TilePanel panel(g, p);
-        steps.load(panel, 0, g.channels, src, padded, rows, v);
+        steps.load(panel, 0, g.channels, src, padded, v);
         for (Index i = 0; i < 36; ++i) steps.multiply(i, panel.columns(), v, m);
         steps.store(panel, 0, out_rows, m, epilogue, out_h, out_w, dst);
       }
@@ -373,10 +375,10 @@ void winograd_product(const TileGeometry& g, Index out_rows, Index out_h, Index 
   float* const ms = vs + panels * v_bytes / size;
   constexpr Index run = 16;  // channels or rows of a task
   const Index loads = ceil_div(g.channels, run), stores = ceil_div(out_rows, run);
-  with_scratch(panels * loads, 1, [&](Index begin, Index end, float* padded, TileRows<M, 6>& rows) {
+  with_scratch(panels * loads, 1, [&](Index begin, Index end, float* padded) {
     for (Index t = begin; t < end; ++t) {
       const Index p = t / loads, c = t % loads * run;
-      steps.load(TilePanel(g, p), c, std::min(g.channels, c + run), src, padded, rows, vs + p * v_bytes / size);
+      steps.load(TilePanel(g, p), c, std::min(g.channels, c + run), src, padded, vs + p * v_bytes / size);
     }
   });
   const double work = static_cast<double>(out_rows * g.channels) * static_cast<double>(panels * TilePanel::size);

@@ -34,10 +34,9 @@ struct WinogradSums {
 /// Zeros for the lanes of a panel's tiles that do not exist: D[p][o], rows of `length`.
 template <int M>
 void clear_unused(Index used, float* d, Index points, Index stride, Index outputs, Index length) {
-  for (Index lane = used; lane < TilePanel::size; ++lane) {
-    // Where `deinterleave` puts the tile.
-    const Index half = lane / 16 * 16, tile = lane % 16;
-    const Index at = half + (M == 4 ? tile % 4 * 4 + tile / 4 : tile % 8 / 2 * 4 + tile / 8 * 2 + tile % 2);
+  const Index lanes = winograd_lanes();
+  for (Index tile = used; tile < TilePanel::size; ++tile) {
+    const Index at = tile / lanes * lanes + tile_lane<M>(tile % lanes, lanes);
     for (Index i = 0; i < points; ++i)
       for (Index o = 0; o < outputs; ++o) d[i * stride + o * length + at] = 0;
   }
@@ -48,29 +47,31 @@ template <int K>
 void winograd_weights_output(const float* sums, Index parts, Index outputs, Index channels, float* dw, Write write) {
   const Index plane = outputs * channels, next = 36 * plane;
   parallel_for(outputs, std::max<Index>(1, 512 / channels), [&](Index begin, Index end) {
-    with_isa([&]() QDISTILL_ISA_BODY {
-      alignas(64) float edge[36][16] = {};
+    with_lanes([&](auto vector) QDISTILL_ISA_BODY {
+      using V = typename decltype(vector)::Vector;
+      constexpr Index lanes = lane_count<V>;
+      alignas(64) float edge[36][lanes] = {};
       for (Index o = begin; o < end; ++o)
-        for (Index c = 0; c < channels; c += 16) {
+        for (Index c = 0; c < channels; c += lanes) {
           const float* from = sums + o * channels + c;
-          const Index count = std::min<Index>(16, channels - c);
+          const Index count = std::min(lanes, channels - c);
           Index stride = plane;
-          if (count < 16) {
+          if (count < lanes) {
             for (Index p = 0; p < 36; ++p)
               for (Index l = 0; l < count; ++l) {
                 float sum = from[p * plane + l];
                 for (Index part = 1; part < parts; ++part) sum += from[part * next + p * plane + l];
                 edge[p][l] = sum;
               }
-            from = edge[0], stride = 16;
+            from = edge[0], stride = lanes;
           }
-          Lanes y[K][6];
+          V y[K][6];
           for (int j = 0; j < 6; ++j) {
-            Lanes column[6], out[K];
+            V column[6], out[K];
             for (int i = 0; i < 6; ++i) {
               load_lanes(from + (6 * i + j) * stride, column[i]);
-              for (Index part = 1; part < parts && count == 16; ++part) {
-                Lanes more;
+              for (Index part = 1; part < parts && count == lanes; ++part) {
+                V more;
                 load_lanes(from + part * next + (6 * i + j) * stride, more);
                 column[i] += more;
               }
@@ -78,9 +79,9 @@ void winograd_weights_output(const float* sums, Index parts, Index outputs, Inde
             winograd_output<K>(column, out);
             for (int a = 0; a < K; ++a) y[a][j] = out[a];
           }
-          alignas(64) float taps[K * K][16];
+          alignas(64) float taps[K * K][lanes];
           for (int a = 0; a < K; ++a) {
-            Lanes out[K];
+            V out[K];
             winograd_output<K>(y[a], out);
             for (int b = 0; b < K; ++b) store_lanes(taps[a * K + b], out[b]);
           }
@@ -121,8 +122,6 @@ void winograd_weights(const TileGeometry& x_tiles, const TileGeometry& dy_tiles,
     float* const b = reinterpret_cast<float*>(task.data() + v_bytes + d_bytes + a_bytes);
     float* const padded = reinterpret_cast<float*>(task.data() + v_bytes + d_bytes + a_bytes + b_bytes);
     std::memset(padded, 0, static_cast<std::size_t>(scratch_bytes));
-    TileRows<M, 6> x_rows;
-    TileRows<M, M> dy_rows;
     for (Index t = begin; t < end; ++t) {
       const Index part = t / (cut.cuts * cut.groups), group = t % cut.groups, c = t / cut.groups % cut.cuts;
       const int i0 = static_cast<int>(c * 6 / cut.cuts), i1 = static_cast<int>((c + 1) * 6 / cut.cuts);
@@ -136,15 +135,18 @@ void winograd_weights(const TileGeometry& x_tiles, const TileGeometry& dy_tiles,
           const TilePanel from_x(x_tiles, p), from_dy(dy_tiles, p);
           float* const v_panel = v + (p - p0) * width;
           float* const d_panel = d + (p - p0) * width;
-          with_isa([&]() QDISTILL_ISA_BODY {
+          with_lanes([&](auto vector) QDISTILL_ISA_BODY {
+            using V = typename decltype(vector)::Vector;
+            TileRows<V, M, 6> x_rows;
+            TileRows<V, M, M> dy_rows;
             for (Index i = 0; i < channels; ++i) {
               from_x.pad(x, i, padded);
-              transform_tiles<M, true>(from_x, x_tiles.row(), padded, x_rows, v_panel + i * length, v_stride, i0, i1);
+              transform_tiles<true>(from_x, x_tiles.row(), padded, x_rows, v_panel + i * length, v_stride, i0, i1);
             }
             for (Index i = o0; i < o1; ++i) {
               from_dy.pad(dy, i, padded);
-              transform_tiles<M, false>(from_dy, dy_tiles.row(), padded, dy_rows, d_panel + (i - o0) * length, d_stride,
-                                        i0, i1);
+              transform_tiles<false>(from_dy, dy_tiles.row(), padded, dy_rows, d_panel + (i - o0) * length, d_stride,
+                                     i0, i1);
             }
           });
           if (p + 1 == panels) clear_unused<M>(x_tiles.count() - p * width, d_panel, points, d_stride, o1 - o0, length);

@@ -12,7 +12,8 @@
 /// With M = 4, R = 3 a multiplication stands for four of the direct sum, with M = 2, R = 5 for 2.8. Error: the sums
 /// with 4, 5, 8 and 16 lose digits; conv_algorithm.hpp says how many.
 ///
-/// Everything here works on 16 lanes, one tile each.
+/// Everything here works on vectors of tiles, a lane for each, as wide as a register of the instruction set in force:
+/// wider ones the compiler would shuffle element by element.
 #pragma once
 
 #include <cstring>
@@ -23,64 +24,111 @@ namespace qdistill::inline QDISTILL_ABI::kernels::detail {
 
 #if defined(__GNUC__)
 
-/// 16 floats; on narrower instruction sets the compiler uses several registers.
-using Lanes = float __attribute__((vector_size(64)));
+using Lanes4 = float __attribute__((vector_size(16)));
+using Lanes8 = float __attribute__((vector_size(32)));
+using Lanes16 = float __attribute__((vector_size(64)));
 
-QDISTILL_INLINE void load_lanes(const float* from, Lanes& v) noexcept { std::memcpy(&v, from, sizeof v); }
-QDISTILL_INLINE void store_lanes(float* to, const Lanes& v) noexcept { std::memcpy(to, &v, sizeof v); }
+template <class V>
+inline constexpr int lane_count = static_cast<int>(sizeof(V) / sizeof(float));
 
-#if defined(__clang__) || __GNUC__ >= 12
-#define QDISTILL_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define QDISTILL_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (int __attribute__((vector_size(64)))){__VA_ARGS__})
+/// The lanes of a vector of tiles.
+inline Index winograd_lanes() noexcept { return active_isa() == Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4; }
+
+/// Names a vector type without having one.
+template <class V>
+struct LanesOf {
+  using Vector = V;
+};
+
+/// with_isa for a body `[&](auto lanes) QDISTILL_ISA_BODY` that works on decltype(lanes)::Vector.
+template <class F>
+QDISTILL_INLINE void with_lanes(const F& body) {
+  const auto run4 = [&]() QDISTILL_ISA_BODY { body(LanesOf<Lanes4>{}); };
+#if QDISTILL_X86
+  const auto run8 = [&]() QDISTILL_ISA_BODY { body(LanesOf<Lanes8>{}); };
+  const auto run16 = [&]() QDISTILL_ISA_BODY { body(LanesOf<Lanes16>{}); };
+  if (active_isa() == Isa::avx512) return qdistill::detail::run_avx512(run16);
+  if (active_isa() == Isa::avx2) return qdistill::detail::run_avx2(run8);
 #endif
+  qdistill::detail::run_baseline(run4);
+}
+
+template <class V>
+QDISTILL_INLINE void load_lanes(const float* from, V& v) noexcept {
+  std::memcpy(&v, from, sizeof v);
+}
+template <class V>
+QDISTILL_INLINE void store_lanes(float* to, const V& v) noexcept {
+  std::memcpy(to, &v, sizeof v);
+}
+
+/// In each group of four lanes: lanes I, J, K, L of a's group followed by b's.
+template <int I, int J, int K, int L, class V>
+QDISTILL_INLINE void shuffle4(const V& a, const V& b, V& out) noexcept {
+  constexpr int n = lane_count<V>;
+#define QDISTILL_GROUP(g, i) (4 * (g) + (i) % 4 + (i) / 4 * n)
+#define QDISTILL_GROUPS(g) QDISTILL_GROUP(g, I), QDISTILL_GROUP(g, J), QDISTILL_GROUP(g, K), QDISTILL_GROUP(g, L)
+#if defined(__clang__) || __GNUC__ >= 12
+#define QDISTILL_SHUFFLE(...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define QDISTILL_SHUFFLE(...) __builtin_shuffle(a, b, (int __attribute__((vector_size(sizeof(V))))){__VA_ARGS__})
+#endif
+  if constexpr (n == 4) out = QDISTILL_SHUFFLE(QDISTILL_GROUPS(0));
+  else if constexpr (n == 8) out = QDISTILL_SHUFFLE(QDISTILL_GROUPS(0), QDISTILL_GROUPS(1));
+  else out = QDISTILL_SHUFFLE(QDISTILL_GROUPS(0), QDISTILL_GROUPS(1), QDISTILL_GROUPS(2), QDISTILL_GROUPS(3));
+#undef QDISTILL_SHUFFLE
+#undef QDISTILL_GROUPS
+#undef QDISTILL_GROUP
+}
 
 /// In each group of four lanes: v[j] lane k <- v[k] lane j.
-QDISTILL_INLINE void transpose4(Lanes& a, Lanes& b, Lanes& c, Lanes& d) noexcept {
-  const Lanes ab_low = QDISTILL_SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-  const Lanes ab_high = QDISTILL_SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-  const Lanes cd_low = QDISTILL_SHUFFLE(c, d, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-  const Lanes cd_high = QDISTILL_SHUFFLE(c, d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-  a = QDISTILL_SHUFFLE(ab_low, cd_low, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-  b = QDISTILL_SHUFFLE(ab_low, cd_low, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-  c = QDISTILL_SHUFFLE(ab_high, cd_high, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-  d = QDISTILL_SHUFFLE(ab_high, cd_high, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+template <class V>
+QDISTILL_INLINE void transpose4(V& a, V& b, V& c, V& d) noexcept {
+  V ab_low, ab_high, cd_low, cd_high;
+  shuffle4<0, 4, 1, 5>(a, b, ab_low), shuffle4<2, 6, 3, 7>(a, b, ab_high);
+  shuffle4<0, 4, 1, 5>(c, d, cd_low), shuffle4<2, 6, 3, 7>(c, d, cd_high);
+  shuffle4<0, 1, 4, 5>(ab_low, cd_low, a), shuffle4<2, 3, 6, 7>(ab_low, cd_low, b);
+  shuffle4<0, 1, 4, 5>(ab_high, cd_high, c), shuffle4<2, 3, 6, 7>(ab_high, cd_high, d);
 }
 
-/// The columns of 16 neighbouring tiles, M wide: v[j] gets column j of each tile from 16 M floats in a row. The tiles
-/// come in an order of their own, which `interleave` undoes and a product does not see.
-template <int M>
-QDISTILL_INLINE void deinterleave(const float* from, Lanes* v) noexcept {
+/// The columns of a vector of neighbouring tiles, M wide: v[j] gets column j of each tile from M vectors in a row. The
+/// tiles come in an order of their own (tile_lane), which `interleave` undoes and a product does not see.
+template <int M, class V>
+QDISTILL_INLINE void deinterleave(const float* from, V* v) noexcept {
   static_assert(M == 2 || M == 4);
   QDISTILL_UNROLL
-  for (int j = 0; j < M; ++j) load_lanes(from + 16 * j, v[j]);
+  for (int j = 0; j < M; ++j) load_lanes(from + lane_count<V> * j, v[j]);
   if constexpr (M == 4) {
     transpose4(v[0], v[1], v[2], v[3]);
   } else {
-    const Lanes a = v[0], b = v[1];
-    v[0] = QDISTILL_SHUFFLE(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30);
-    v[1] = QDISTILL_SHUFFLE(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31);
+    const V a = v[0], b = v[1];
+    shuffle4<0, 2, 4, 6>(a, b, v[0]), shuffle4<1, 3, 5, 7>(a, b, v[1]);
   }
 }
 
-/// The reverse: v[j] becomes floats 16 j to 16 j + 15 of the row of 16 tiles.
+/// Where `deinterleave` puts a tile of a vector of `lanes` tiles.
 template <int M>
-QDISTILL_INLINE void interleave(Lanes* v) noexcept {
+constexpr Index tile_lane(Index tile, Index lanes) noexcept {
+  if (M == 4) return tile % (lanes / 4) * 4 + tile / (lanes / 4);
+  return tile % (lanes / 2) / 2 * 4 + tile / (lanes / 2) * 2 + tile % 2;
+}
+
+/// The reverse: v[j] becomes the j-th vector of the row of tiles.
+template <int M, class V>
+QDISTILL_INLINE void interleave(V* v) noexcept {
   static_assert(M == 2 || M == 4);
   if constexpr (M == 4) {
     transpose4(v[0], v[1], v[2], v[3]);
   } else {
-    const Lanes a = v[0], b = v[1];
-    v[0] = QDISTILL_SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-    v[1] = QDISTILL_SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    const V a = v[0], b = v[1];
+    shuffle4<0, 4, 1, 5>(a, b, v[0]), shuffle4<2, 6, 3, 7>(a, b, v[1]);
   }
 }
 
-#undef QDISTILL_SHUFFLE
-
 /// u = B^T d, of six.
-QDISTILL_INLINE void winograd_input(const Lanes* d, Lanes (&u)[6]) noexcept {
-  const Lanes even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1], even2 = d[4] - d[2], odd2 = 2.0f * (d[3] - d[1]);
+template <class V>
+QDISTILL_INLINE void winograd_input(const V* d, V (&u)[6]) noexcept {
+  const V even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1], even2 = d[4] - d[2], odd2 = 2.0f * (d[3] - d[1]);
   u[0] = 4.0f * d[0] + d[4] - 5.0f * d[2];
   u[1] = even + odd;
   u[2] = even - odd;
@@ -90,10 +138,10 @@ QDISTILL_INLINE void winograd_input(const Lanes* d, Lanes (&u)[6]) noexcept {
 }
 
 /// u = G g.
-template <int R>
-QDISTILL_INLINE void winograd_filter(const Lanes* g, Lanes (&u)[6]) noexcept {
+template <int R, class V>
+QDISTILL_INLINE void winograd_filter(const V* g, V (&u)[6]) noexcept {
   static_assert(R >= 2 && R <= 5);
-  Lanes even = g[0], odd = g[1], even2 = g[0], odd2 = 2.0f * g[1];
+  V even = g[0], odd = g[1], even2 = g[0], odd2 = 2.0f * g[1];
   if constexpr (R > 2) even += g[2], even2 += 4.0f * g[2];
   if constexpr (R > 3) odd += g[3], odd2 += 8.0f * g[3];
   if constexpr (R > 4) even += g[4], even2 += 16.0f * g[4];
@@ -106,10 +154,10 @@ QDISTILL_INLINE void winograd_filter(const Lanes* g, Lanes (&u)[6]) noexcept {
 }
 
 /// y = A^T m.
-template <int M>
-QDISTILL_INLINE void winograd_output(const Lanes (&m)[6], Lanes* y) noexcept {
+template <int M, class V>
+QDISTILL_INLINE void winograd_output(const V (&m)[6], V* y) noexcept {
   static_assert(M >= 2 && M <= 5);
-  const Lanes even = m[1] + m[2], odd = m[1] - m[2], even2 = m[3] + m[4], odd2 = m[3] - m[4];
+  const V even = m[1] + m[2], odd = m[1] - m[2], even2 = m[3] + m[4], odd2 = m[3] - m[4];
   y[0] = m[0] + even + even2;
   y[1] = odd + 2.0f * odd2;
   if constexpr (M > 2) y[2] = even + 4.0f * even2;
