@@ -131,6 +131,17 @@ const Conv2dShape conv_shapes[] = {
     {40, 2, 1, 1, 3, 1, 1},
     {13, 3, 9, 9, 4, 3, 3, 2, 2, 1, 1},
     {7, 2, 7, 7, 33, 3, 3, 1, 1, 1, 1},
+    // Short sums, with rows of one vector, two, one more and one less; a vertical stride; groups; taps at the border.
+    {2, 3, 4, 8, 7, 3, 3, 1, 1, 1, 1},
+    {2, 3, 5, 15, 6, 3, 3, 1, 1, 1, 1},
+    {1, 3, 6, 16, 13, 3, 3, 1, 1, 1, 1},
+    {2, 1, 3, 17, 1, 3, 3, 1, 1, 1, 1},
+    {2, 3, 9, 31, 29, 5, 5, 1, 1, 2, 2},
+    {1, 2, 4, 33, 5, 3, 3, 2, 1, 1, 1},
+    {2, 4, 5, 63, 8, 3, 3, 1, 1, 1, 1, 1, 1, 2},
+    {1, 3, 3, 70, 9, 3, 5, 1, 1, 0, 0},
+    {1, 14, 4, 34, 3, 3, 3, 1, 1, 1, 1},  // 126 taps
+    {1, 15, 4, 34, 3, 3, 3, 1, 1, 1, 1},  // 135
 };
 
 }  // namespace
@@ -147,12 +158,14 @@ TEST_CASE("convolution and its gradients equal plain loops", "[kernels][conv]") 
 TEST_CASE("convolution of shapes that are cut into parts equals plain loops", "[kernels][conv]") {
   check_shape<float>({17, 20, 12, 12, 30, 3, 3, 1, 1, 1, 1});
   check_shape<float>({1, 31, 16, 16, 50, 3, 3, 1, 1, 1, 1});
+  check_shape<float>({1, 3, 64, 64, 150, 3, 3, 1, 1, 1, 1});
 }
 
 TEST_CASE("convolution gives the same bits with 1, 2 and 4 threads", "[kernels][conv][threads]") {
   const int threads = num_threads();
   for (const Conv2dShape& s :
        {Conv2dShape{25, 19, 16, 16, 30, 3, 3, 1, 1, 1, 1}, Conv2dShape{1, 31, 16, 16, 50, 3, 3, 1, 1, 1, 1},
+        Conv2dShape{1, 3, 64, 64, 70, 3, 3, 1, 1, 1, 1}, Conv2dShape{9, 3, 20, 35, 40, 5, 5, 1, 1, 2, 2},
         Conv2dShape{40, 16, 7, 7, 20, 3, 3, 1, 1, 1, 1}, Conv2dShape{6, 16, 17, 15, 16, 5, 5, 2, 2, 2, 2, 1, 1, 4}}) {
     const auto x = numbers<float>(input_size(s), 1), w = numbers<float>(weight_size(s), 2),
                dy = numbers<float>(output_size(s), 3), bias = numbers<float>(s.O, 4);

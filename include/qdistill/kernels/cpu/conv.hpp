@@ -10,6 +10,7 @@
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
+#include "qdistill/kernels/cpu/conv_short.hpp"
 #include "qdistill/kernels/cpu/conv_winograd.hpp"
 #include "qdistill/kernels/cpu/gemm_block.hpp"
 
@@ -93,11 +94,13 @@ void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, 
   constexpr Index size = static_cast<Index>(sizeof(T));
   // Few products are cut into parts, many small ones are handled several at a time: both by size alone. The parts of a
   // product read one padded copy of its images.
-  const Index bundle = images_at_once(images, pixels, tiles.cols), columns = bundle * pixels;
+  const bool direct = is_short<T>(g, taps, epilogue.write);
+  const Index bundle = direct ? 1 : images_at_once(images, pixels, tiles.cols), columns = bundle * pixels;
   const double work = static_cast<double>(out_rows) * static_cast<double>(columns) * static_cast<double>(taps + 16);
   const Index items = ceil_div(images, bundle) * groups;
   const Index parts = std::min(ceil_div(16, items), 1 + static_cast<Index>(work / 1e6));
-  const TaskGrid grid(rows.tiles, ceil_div(columns, tiles.cols), parts);
+  const Index strip = direct ? g.out_w : tiles.cols;  // a task has whole ones
+  const TaskGrid grid(rows.tiles, ceil_div(columns, strip), parts);
   const Index tasks = items * grid.tasks(), grain = std::max<Index>(1, static_cast<Index>(5e5 / work));
   const bool shared_images = grid.tasks() > 1 && !g.in_place();
 
@@ -149,15 +152,21 @@ void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, 
         image = reinterpret_cast<T*>(to) + PatchGeometry::margin;
       }
       const Index row = cell % grid.row_tasks * grid.row_tiles, row_end = std::min(rows.tiles, row + grid.row_tiles);
-      const Index col = cell / grid.row_tasks * grid.col_panels * tiles.cols;
-      const Index col_end = std::min(count * pixels, col + grid.col_panels * tiles.cols);
+      const Index col = cell / grid.row_tasks * grid.col_panels * strip;
+      const Index col_end = std::min(count * pixels, col + grid.col_panels * strip);
       Epilogue<T> e = epilogue;
       if (e.bias_row) e.bias_row += group * out_rows;
       T* const out = dst + (first * groups + group) * out_rows * pixels;
       if (bundle > 1) e.write = Write::set;
-      multiply_columns(tiles, PackedRows<T>{packed + group * out_rows * taps, rows, depth, 0, depth.blocks}, row,
-                       row_end, PatchColumns<T>{g, offsets, image}, col, col_end, bundle > 1 ? part : out,
-                       bundle > 1 ? columns : pixels, e, panels);
+      const PackedRows<T> left{packed + group * out_rows * taps, rows, depth, 0, depth.blocks};
+      if constexpr (std::is_same_v<T, float>) {
+        if (direct) {
+          multiply_short(left, row, row_end, g, offsets, image, col / g.out_w, col_end / g.out_w, out, e);
+          continue;
+        }
+      }
+      multiply_columns(tiles, left, row, row_end, PatchColumns<T>{g, offsets, image}, col, col_end,
+                       bundle > 1 ? part : out, bundle > 1 ? columns : pixels, e, panels);
       if (bundle > 1)
         copy_to_images(part, columns, rows.begin(row), rows.begin(row_end), col, col_end, pixels, out,
                        groups * out_rows * pixels, epilogue.write);

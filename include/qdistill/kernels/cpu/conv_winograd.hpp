@@ -42,7 +42,7 @@ class TilePanel {
   };
 
   TilePanel(const TileGeometry& g, Index panel) noexcept : geometry_(g) {
-    const Index first = panel * size, last = std::min(g.count(), first + size), lanes = winograd_lanes();
+    const Index first = panel * size, last = std::min(g.count(), first + size), lanes = vector_lanes();
     Index rows_used = 0;
     for (Index t = first; t < last;) {
       const Index image = t / (g.down * g.across), i = t / g.across % g.down, j = t % g.across;

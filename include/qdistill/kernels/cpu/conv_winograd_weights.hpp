@@ -34,7 +34,7 @@ struct WinogradSums {
 /// Zeros for the lanes of a panel's tiles that do not exist: D[p][o], rows of `length`.
 template <int M>
 void clear_unused(Index used, float* d, Index points, Index stride, Index outputs, Index length) {
-  const Index lanes = winograd_lanes();
+  const Index lanes = vector_lanes();
   for (Index tile = used; tile < TilePanel::size; ++tile) {
     const Index at = tile / lanes * lanes + tile_lane<M>(tile % lanes, lanes);
     for (Index i = 0; i < points; ++i)
