@@ -45,22 +45,21 @@ QDISTILL_INLINE void short_tile(Index k, const float* a, const float* image, con
 
 /// What short_rows multiplies: rows of the output [begin, end) of one image.
 struct ShortRows {
-  const PatchGeometry& geometry;
-  const Index* offsets;
   const float* image;  ///< padded
+  const Index* offsets;
+  Index down;          ///< from one row of patches to the next
+  Index width, plane;  ///< of the output
   Index begin, end;
 };
 
 /// One tile of R rows over all pixels of `in`; the last vectors of a row of pixels overlap those before.
 template <class V, int R>
 QDISTILL_INLINE void short_rows(const ShortRows& in, Index k, const float* a, const float* bias, bool relu, float* c) {
-  const PatchGeometry& g = in.geometry;
   constexpr Index step = 2 * lane_count<V>;
   for (Index h = in.begin; h < in.end; ++h)
-    for (Index w = 0; w < g.out_w; w += step) {
-      const Index at = w + step <= g.out_w ? w : g.out_w - step;
-      short_tile<V, R>(k, a, in.image + h * g.stride_h * g.row() + at, in.offsets, bias, relu, c + h * g.out_w + at,
-                       g.pixels());
+    for (Index w = 0; w < in.width; w += step) {
+      const Index at = w + step <= in.width ? w : in.width - step;
+      short_tile<V, R>(k, a, in.image + h * in.down + at, in.offsets, bias, relu, c + h * in.width + at, in.plane);
     }
 }
 
@@ -82,9 +81,9 @@ bool is_short(const PatchGeometry& g, Index taps, Write write) noexcept {
 inline void multiply_short(const PackedRows<float>& a, Index begin, Index end, const PatchGeometry& g,
                            const Index* offsets, const float* image, Index h0, Index h1, float* c,
                            const Epilogue<float>& e) {
-  const Index k = a.depth.depth;
+  const Index k = a.depth.depth, down = g.stride_h * g.row(), pixels = g.pixels();
   // Rows of the image that stay in the first cache while all tiles pass.
-  const Index block = std::max<Index>(1, 2048 / std::max<Index>(1, g.channels * g.row() * g.stride_h));
+  const Index block = std::max<Index>(1, 2048 / std::max<Index>(1, g.channels * down));
   with_lanes([&](auto vector) QDISTILL_ISA_BODY {
     using V = typename decltype(vector)::Vector;
     constexpr int most = lane_count<V> == 16 ? 14 : lane_count<V> == 8 ? 6 : 4;
@@ -92,8 +91,8 @@ inline void multiply_short(const PackedRows<float>& a, Index begin, Index end, c
       for (Index t = begin; t < end; ++t) {
         const Index r0 = a.rows.begin(t), r = a.rows.begin(t + 1) - r0;
         short_rows<V>(std::make_integer_sequence<int, most>{}, r,
-                      ShortRows{g, offsets, image, h, std::min(h1, h + block)}, k, a.data + r0 * k,
-                      e.bias_row ? e.bias_row + r0 : nullptr, e.relu, c + r0 * g.pixels());
+                      ShortRows{image, offsets, down, g.out_w, pixels, h, std::min(h1, h + block)}, k, a.data + r0 * k,
+                      e.bias_row ? e.bias_row + r0 : nullptr, e.relu, c + r0 * pixels);
       }
   });
 }

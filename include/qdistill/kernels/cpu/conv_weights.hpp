@@ -10,6 +10,7 @@
 #include "qdistill/core/device.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
+#include "qdistill/kernels/cpu/conv_short_weights.hpp"
 #include "qdistill/kernels/cpu/conv_winograd_weights.hpp"
 #include "qdistill/kernels/cpu/gemm_block.hpp"
 
@@ -68,23 +69,6 @@ void add_parts(const T* src, Index parts, Index n, T* dst, Write write) {
   });
 }
 
-/// The sum of n elements: in lanes of T, the lanes in double.
-template <class T>
-double row_sum(const T* row, Index n) {
-  double sum = 0;
-  with_isa([&]() QDISTILL_ISA_BODY {
-    T lanes[32] = {};
-    Index i = 0;
-    for (; i + 32 <= n; i += 32) {
-      QDISTILL_SIMD
-      for (int l = 0; l < 32; ++l) lanes[l] += row[i + l];
-    }
-    for (; i < n; ++i) sum += static_cast<double>(row[i]);
-    for (int l = 0; l < 32; ++l) sum += static_cast<double>(lanes[l]);
-  });
-  return sum;
-}
-
 /// dbias (O) = sum of dy (N, O, pixels) over images and pixels.
 template <class T>
 void sum_pixels(const Conv2dShape& s, Index pixels, const T* dy, T* dbias, Write write) {
@@ -124,6 +108,7 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   const TileSet<T>& tiles = tile_set<T>();
   const RowSplit rows(outputs, tiles.rows);
   const PixelBlocks blocks(s.N, pixels);
+  const bool dots = is_dot<T>(g, taps);
   const Index all_blocks = ceil_div(s.N, blocks.images);
   const double work = static_cast<double>(s.N) * static_cast<double>(pixels) * static_cast<double>(weights);
   const Index parts = std::max<Index>(
@@ -165,6 +150,18 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
         const auto image = [&](Index i) { return reinterpret_cast<T*>(task.data() + i * image_bytes); };
         const auto source = [&](Index i) { return x + ((n + i) * s.C + group * channels) * s.H * s.W; };
         for (Index i = 0; i < count; ++i) padded_image(g, source(i), image(i));
+        if constexpr (std::is_same_v<T, float>) {
+          if (dots) {
+            for (Index o = 0; o < outputs && !load; ++o) std::fill(c + o * taps + j0, c + o * taps + j1, 0.0f);
+            load = true;
+            for (Index i = 0; i < count; ++i) {
+              const T* const from = dy + ((n + i) * s.O + group * outputs) * pixels;
+              add_dots(g, offsets + j0, j1 - j0, g.in_place() ? source(i) : image(i) + PatchGeometry::margin, from,
+                       outputs, c + j0, taps, bias);
+            }
+            continue;
+          }
+        }
         for (Index p = 0; p < pixels; p += blocks.piece) {
           const Index length = std::min(blocks.piece, pixels - p);
           for (Index i = 0; i < rows.tiles; ++i) {

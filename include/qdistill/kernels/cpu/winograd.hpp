@@ -21,12 +21,12 @@ namespace qdistill::inline QDISTILL_ABI::kernels::detail {
 
 #if defined(__GNUC__)
 
-/// In each group of four lanes: lanes I, J, K, L of a's group followed by b's.
-template <int I, int J, int K, int L, class V>
+/// In each group of four lanes: lanes P0 to P3 of a's group followed by b's.
+template <int P0, int P1, int P2, int P3, class V>
 QDISTILL_INLINE void shuffle4(const V& a, const V& b, V& out) noexcept {
   constexpr int n = lane_count<V>;
 #define QDISTILL_GROUP(g, i) (4 * (g) + (i) % 4 + (i) / 4 * n)
-#define QDISTILL_GROUPS(g) QDISTILL_GROUP(g, I), QDISTILL_GROUP(g, J), QDISTILL_GROUP(g, K), QDISTILL_GROUP(g, L)
+#define QDISTILL_GROUPS(g) QDISTILL_GROUP(g, P0), QDISTILL_GROUP(g, P1), QDISTILL_GROUP(g, P2), QDISTILL_GROUP(g, P3)
 #if defined(__clang__) || __GNUC__ >= 12
 #define QDISTILL_SHUFFLE(...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
