@@ -7,7 +7,7 @@
 ///
 /// A scale below 1e-10 becomes 1, so that a constant bucket comes back exactly. Each bucket is read once from memory
 /// (its range and its rounding both work in L1) and written once. The formula itself is in
-/// kernels/cpu/uniform_formula.hpp, shared with every decoder.
+/// kernels/cpu/uniform_formula.hpp, shared with every decoder; kernels/cpu/uniform_block.hpp computes it for blocks.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,7 @@
 #include "qdistill/core/memory.hpp"
 #include "qdistill/core/write.hpp"
 #include "qdistill/kernels/cpu/philox.hpp"
-#include "qdistill/kernels/cpu/uniform_formula.hpp"
+#include "qdistill/kernels/cpu/uniform_block.hpp"
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
@@ -45,30 +45,35 @@ struct UniformResult {
 
 namespace detail {
 
-/// Smallest and largest of v[0..n), n > 0. Lanes, so that the loop vectorises; the result does not depend on order.
+/// Takes rows of values into the lanes' smallest and largest, Rows of them at a time: lanes that are in memory between
+/// the iterations of a loop cost more than the comparisons. A NaN is passed over.
+template <int Rows, class T>
+QDISTILL_INLINE void widen_range(const T* __restrict v, T* __restrict low, T* __restrict high) {
+  QDISTILL_SIMD
+  for (int l = 0; l < block_lanes; ++l) {
+    T lo = low[l], hi = high[l];
+    const auto take = [&](T x) QDISTILL_ISA_BODY { lo = x < lo ? x : lo, hi = x > hi ? x : hi; };
+    take(v[l]);
+    if constexpr (Rows == 4) take(v[l + block_lanes]), take(v[l + 2 * block_lanes]), take(v[l + 3 * block_lanes]);
+    low[l] = lo, high[l] = hi;
+  }
+}
+
+/// Smallest and largest of v[0..n), n > 0; NaN if v[0] is, otherwise of those that are numbers.
 template <class T>
 QDISTILL_INLINE void range_of(const T* v, Index n, T& lo, T& hi) {
-  constexpr int lanes = 32;
-  T low[lanes], high[lanes];
-  for (int l = 0; l < lanes; ++l) low[l] = high[l] = v[0];
+  alignas(64) T low[block_lanes], high[block_lanes];
+  QDISTILL_SIMD
+  for (int l = 0; l < block_lanes; ++l) low[l] = high[l] = v[0];
   Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    QDISTILL_SIMD
-    for (int l = 0; l < lanes; ++l) {
-      const T x = v[i + l];
-      low[l] = x < low[l] ? x : low[l];
-      high[l] = x > high[l] ? x : high[l];
-    }
-  }
+  for (; i + 4 * block_lanes <= n; i += 4 * block_lanes) widen_range<4>(v + i, low, high);
+  for (; i + block_lanes <= n; i += block_lanes) widen_range<1>(v + i, low, high);
   for (; i < n; ++i) {
     low[0] = v[i] < low[0] ? v[i] : low[0];
     high[0] = v[i] > high[0] ? v[i] : high[0];
   }
-  lo = low[0], hi = high[0];
-  for (int l = 1; l < lanes; ++l) {
-    lo = low[l] < lo ? low[l] : lo;
-    hi = high[l] > hi ? high[l] : hi;
-  }
+  lo = fold_lanes(low, [](T a, T b) QDISTILL_ISA_BODY { return b < a ? b : a; });
+  hi = fold_lanes(high, [](T a, T b) QDISTILL_ISA_BODY { return b > a ? b : a; });
 }
 
 /// v after mean subtraction and clamping.
@@ -154,18 +159,23 @@ QDISTILL_INLINE void quantize_run_stochastic(const T* v, Index begin, Index end,
 
 /// Values (and codes) of the elements [begin, end) of a bucket with the given scale.
 template <class T>
-QDISTILL_INLINE void quantize_run(const T* __restrict v, Index begin, Index end, const UniformRule<T>& rule, T alpha,
-                                  T beta, const UniformResult<T>& out) {
+QDISTILL_INLINE void quantize_run(const T* v, Index begin, Index end, const UniformRule<T>& rule, T alpha, T beta,
+                                  const UniformResult<T>& out, bool fused) {
+  if (rule.stochastic) return quantize_run_stochastic(v, begin, end, rule, alpha, beta, out);
   const T divisor = static_cast<T>(rule.levels - 1);
-  const bool plain = rule.mean == 0 && rule.max_element == 0 && !rule.stochastic && rule.scaling == Scaling::linear;
-  if (plain && out.values && !out.codes) {
-    T* __restrict q = out.values;
-    QDISTILL_SIMD
-    for (Index i = begin; i < end; ++i)
-      q[i] = dequantize<T>(quantize_level<T>(v[i], divisor, alpha, beta), divisor, alpha, beta);
+  if (rule.mean == 0 && rule.max_element == 0 && rule.scaling == Scaling::linear) {
+    const BucketScale<T> scale{divisor, alpha, beta};
+    const LevelValues<T> values(scale, fused);
+    for (Index at = begin; at < end; at += uniform_block) {
+      const Index n = end - at < uniform_block ? end - at : uniform_block;
+      alignas(64) T level[uniform_block];
+      block_levels(v + at, n, scale, level);
+      if (out.codes)
+        for (Index i = 0; i < n; ++i) out.codes[at + i] = level_code(level[i], false, rule);
+      if (out.values) values(level, n, out.values + at);
+    }
     return;
   }
-  if (rule.stochastic) return quantize_run_stochastic(v, begin, end, rule, alpha, beta, out);
   for (Index i = begin; i < end; ++i) {
     const T x = preprocessed(v[i], rule.mean, rule.max_element);
     const bool negative = rule.scaling != Scaling::linear && x < 0;
@@ -234,6 +244,7 @@ template <class T>
 void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, const UniformResult<T>& out) {
   if (n <= 0) return;
   const Index buckets = bucket_count(n, rule.bucket_size);
+  const bool fused = active_isa() != Isa::baseline;
   if (buckets == 1) {  // one range for all, then the elements in chunks
     T alpha = 1, beta = 0;
     if (rule.scaling == Scaling::absnorm) {
@@ -247,7 +258,8 @@ void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, cons
     if (out.beta) out.beta[0] = beta;
     if (!out.values && !out.codes) return;
     parallel_for(n, memory_grain, [&](Index begin, Index end) {
-      with_isa([&, begin, end]() QDISTILL_ISA_BODY { detail::quantize_run(v, begin, end, rule, alpha, beta, out); });
+      with_isa([&, begin, end]()
+                   QDISTILL_ISA_BODY { detail::quantize_run(v, begin, end, rule, alpha, beta, out, fused); });
     });
     return;
   }
@@ -261,7 +273,7 @@ void uniform_quantize(Cpu, Index n, const T* v, const UniformRule<T>& rule, cons
         detail::bucket_scale(v + begin, end - begin, size - (end - begin), rule, alpha, beta);
         if (out.alpha) out.alpha[b] = alpha;
         if (out.beta) out.beta[b] = beta;
-        if (out.values || out.codes) detail::quantize_run(v, begin, end, rule, alpha, beta, out);
+        if (out.values || out.codes) detail::quantize_run(v, begin, end, rule, alpha, beta, out, fused);
       }
     });
   });
