@@ -98,28 +98,25 @@ class DiffQParametrization final : public nn::Parametrization<T> {
     const Tensor<T>&w = weight(), &l = logit();
     const Index n = w.numel(), g = group_;
     T lo = 0, hi = 0;
-    Index highest = 0, lowest = 0;
+    kernels::RangePlaces ends;
     Tensor<T> y = Tensor<T>::empty(w.shape(), w.device());
     on_device(w.device(), [&](auto dev) {
-      kernels::value_range(dev, w.data(), n, lo, hi);
+      kernels::value_range(dev, w.data(), n, lo, hi, grad_enabled() ? &ends : nullptr);
       kernels::diffq_noisy(dev, n, g, w.data(), l.data(), rule_, hi - lo, noise, y.data());
-      if (!grad_enabled()) return;
-      highest = kernels::first_equal(dev, w.data(), n, hi), lowest = kernels::first_equal(dev, w.data(), n, lo);
     });
-    return record("diffq", y, inputs(w, l),
-                  [l = save(l), rule = rule_, range = hi - lo, n, g, highest, lowest, noise](const Tensor<T>& dy,
-                                                                                             Gradients<T>& dx) {
-                    if (n == 0) return;
-                    Tensor<T> sums = Tensor<T>::empty({kernels::detail::group_sums(n, g)}, dy.device());
-                    kernels::DiffqGradients<T> out;
-                    out.highest = highest, out.lowest = lowest;
-                    if (dx[0].wanted()) out.w = dx[0].data(), out.w_mode = dx[0].mode();
-                    if (dx[1].wanted()) out.logit = dx[1].data(), out.logit_mode = dx[1].mode();
-                    on_device(dy.device(), [&](auto dev) {
-                      kernels::diffq_noisy_backward(dev, n, g, dy.data(), l.data(), rule, range, noise, sums.data(),
-                                                    out);
-                    });
-                  });
+    return record(
+        "diffq", y, inputs(w, l),
+        [l = save(l), rule = rule_, range = hi - lo, n, g, ends, noise](const Tensor<T>& dy, Gradients<T>& dx) {
+          if (n == 0) return;
+          Tensor<T> sums = Tensor<T>::empty({kernels::detail::group_sums(n, g)}, dy.device());
+          kernels::DiffqGradients<T> out;
+          out.ends = ends;
+          if (dx[0].wanted()) out.w = dx[0].data(), out.w_mode = dx[0].mode();
+          if (dx[1].wanted()) out.logit = dx[1].data(), out.logit_mode = dx[1].mode();
+          on_device(dy.device(), [&](auto dev) {
+            kernels::diffq_noisy_backward(dev, n, g, dy.data(), l.data(), rule, range, noise, sums.data(), out);
+          });
+        });
   }
   std::span<const nn::StoredTensor<T>> stored() const override { return stored_; }
   Tensor<T> penalty() override {
@@ -131,7 +128,8 @@ class DiffQParametrization final : public nn::Parametrization<T> {
       bits = kernels::diffq_bit_sum(dev, groups, l.data(), rule_);
       kernels::value_range(dev, l.data(), groups, lo, hi);  // bits grow with the logit
     });
-    const double most = groups > 0 ? kernels::math::round(static_cast<double>(rule_.bits(hi))) : settings_.min_bits;
+    const T widest = rule_.choose([&](auto by_noise) { return rule_.template bits<by_noise()>(hi); });
+    const double most = groups > 0 ? kernels::math::round(static_cast<double>(widest)) : settings_.min_bits;
     const Tensor<T> mb = Tensor<T>::scalar(static_cast<T>(total_bits(bits, most) / bits_per_mb));
     return record(
         "diffq_size", mb, inputs(l), [l = save(l), rule = rule_, groups, g](const Tensor<T>& d, Gradients<T>& dl) {

@@ -95,9 +95,10 @@ class DoReFaParametrization final : public nn::Parametrization<T> {
         return Scale<U>{U(1), 2 * mean, -mean};
       }
       U lo = 0, hi = 0;
-      kernels::value_range(dev, v, n, lo, hi);
+      kernels::RangePlaces places;
+      kernels::value_range(dev, v, n, lo, hi, &places);
       Scale<U> s{static_cast<U>((1 << settings_.bits) - 1), U(2), U(-1)};
-      s.widest = kernels::first_equal(dev, v, n, -lo > hi ? lo : hi);
+      s.widest = -lo > hi ? places.lowest : places.highest;
       const U most = kernels::math::tanh(-lo > hi ? -lo : hi);
       if (most >= U(1e-10)) s.most = most;
       kernels::map(dev, n, v, level, [s](U x) QDISTILL_ISA_BODY {

@@ -16,7 +16,8 @@
 
 namespace qdistill::inline QDISTILL_ABI::kernels {
 
-/// From a logit to the number of bits and to the noise's unit. Without branches, so that loops vectorise.
+/// From a logit to the number of bits and to the noise's unit. Without branches, so that loops vectorise: what is
+/// interpolated is a template argument, which `choose` gives.
 template <class T>
 struct BitsRule {
   T low = 2, high = 15;     ///< bits
@@ -29,22 +30,34 @@ struct BitsRule {
     };
     return {static_cast<T>(low), static_cast<T>(high), e(low), e(high), by_noise};
   }
+  /// f(std::bool_constant<by_noise>()).
+  template <class F>
+  auto choose(F f) const {
+    return by_noise ? f(std::true_type()) : f(std::false_type());
+  }
+  template <bool noise>
   QDISTILL_INLINE T unit(T l) const noexcept {
     const T t = math::sigmoid(l), e = math::exp(t * e_high + (T(1) - t) * e_low);
-    return math::select(by_noise, e, T(1) / (e - T(1)));
+    if constexpr (noise) return e;
+    else return T(1) / (e - T(1));
   }
+  template <bool noise>
   QDISTILL_INLINE T unit_gradient(T l) const noexcept {
-    const T t = math::sigmoid(l), u = unit(l);
-    return (e_high - e_low) * t * (T(1) - t) * u * math::select(by_noise, T(1), -T(1) - u);
+    const T t = math::sigmoid(l), u = unit<noise>(l), slope = (e_high - e_low) * t * (T(1) - t) * u;
+    if constexpr (noise) return slope;
+    else return -slope * (T(1) + u);
   }
+  template <bool noise>
   QDISTILL_INLINE T bits(T l) const noexcept {
     const T t = math::sigmoid(l);
-    return math::select(by_noise, math::log1p(T(1) / unit(l)) * T(1.4426950408889634074), t * high + (T(1) - t) * low);
+    if constexpr (noise) return math::log1p(T(1) / unit<noise>(l)) * T(1.4426950408889634074);
+    else return t * high + (T(1) - t) * low;
   }
+  template <bool noise>
   QDISTILL_INLINE T bits_gradient(T l) const noexcept {
     const T t = math::sigmoid(l), slope = t * (T(1) - t);
-    return math::select(by_noise, (e_low - e_high) * slope * T(1.4426950408889634074) / (T(1) + unit(l)),
-                        (high - low) * slope);
+    if constexpr (noise) return (e_low - e_high) * slope * T(1.4426950408889634074) / (T(1) + unit<noise>(l));
+    else return (high - low) * slope;
   }
 };
 
@@ -85,24 +98,55 @@ void for_group_blocks(Index n, Index g, F f) {
   });
 }
 
+/// out[k each + i] = in[k]
+template <class T>
+QDISTILL_INLINE void repeat_each(const T* __restrict in, Index count, Index each, T* __restrict out) {
+  const auto repeat = [=](auto length) QDISTILL_ISA_BODY {
+    for (Index k = 0; k < count; ++k) {
+      QDISTILL_SIMD
+      for (Index i = 0; i < length; ++i) out[k * length + i] = in[k];
+    }
+  };
+  if (each == 4) repeat(std::integral_constant<Index, 4>());
+  else if (each == 8) repeat(std::integral_constant<Index, 8>());
+  else if (each == 16) repeat(std::integral_constant<Index, 16>());
+  else repeat(each);
+}
+
+/// sums[k] = sum of v[k each + i] over i < each: by neighbouring pairs while their number is even, then in order.
+/// Overwrites v.
+template <class T>
+QDISTILL_INLINE void sum_each(T* v, Index count, Index each, T* __restrict sums) {
+  for (; each % 2 == 0; each /= 2) {
+    QDISTILL_SIMD
+    for (Index i = 0; i < count * each / 2; ++i) v[i] = v[2 * i] + v[2 * i + 1];
+  }
+  for (Index k = 0; k < count; ++k) {
+    T sum = 0;
+    for (Index i = 0; i < each; ++i) sum += v[k * each + i];
+    sums[k] = sum;
+  }
+}
+
 }  // namespace detail
 
 /// out = w + range u n, for n > 0 values. `range` is max w - min w.
 template <class T>
 void diffq_noisy(Cpu, Index n, Index g, const T* w, const T* logit, const BitsRule<T>& rule, T range,
                  const PseudoNoise<T>& noise, T* out) {
-  detail::for_group_blocks(n, g, [=](Index begin, Index count, Index group, Index groups, Index) QDISTILL_ISA_BODY {
-    T buffer[noise_room(detail::group_block)], unit[detail::group_block], scale[detail::group_block];
-    const T* const __restrict z = noise_block(noise, begin, count, buffer);
-    QDISTILL_SIMD
-    for (Index k = 0; k < groups; ++k) unit[k] = range * rule.unit(logit[group + k]);
-    const Index each = count / groups;
-    for (Index k = 0; k < groups; ++k)
-      for (Index i = 0; i < each; ++i) scale[k * each + i] = unit[k];
-    const T* const __restrict from = w + begin;
-    T* const __restrict to = out + begin;
-    QDISTILL_SIMD
-    for (Index i = 0; i < count; ++i) to[i] = from[i] + scale[i] * z[i];
+  rule.choose([&](auto by_noise) {
+    detail::for_group_blocks(n, g, [=](Index begin, Index count, Index group, Index groups, Index) QDISTILL_ISA_BODY {
+      T buffer[noise_room(detail::group_block)], unit[detail::group_block], scale[detail::group_block];
+      const T* const __restrict z = noise_block(noise, begin, count, buffer);
+      const BitsRule<T> r = rule;  // a local, which no store can change
+      QDISTILL_SIMD
+      for (Index k = 0; k < groups; ++k) unit[k] = range * r.template unit<by_noise()>(logit[group + k]);
+      detail::repeat_each(unit, groups, count / groups, scale);
+      const T* const __restrict from = w + begin;
+      T* const __restrict to = out + begin;
+      QDISTILL_SIMD
+      for (Index i = 0; i < count; ++i) to[i] = from[i] + scale[i] * z[i];
+    });
   });
 }
 
@@ -111,7 +155,7 @@ template <class T>
 struct DiffqGradients {
   T* w = nullptr;
   Write w_mode = Write::set;
-  Index highest = 0, lowest = 0;  ///< where w has its max and its min
+  RangePlaces ends = {};  ///< of w
   T* logit = nullptr;
   Write logit_mode = Write::set;
 };
@@ -129,16 +173,11 @@ void diffq_noisy_backward(Cpu, Index n, Index g, const T* dy, const T* logit, co
     const T* const __restrict in = dy + begin;
     QDISTILL_SIMD
     for (Index i = 0; i < count; ++i) product[i] = in[i] * z[i];
-    const Index each = count / groups;
     if (groups == 1) {
       const T* const p = product;
       sums[slot] = lane_sum<T>(count, [p](Index i) QDISTILL_ISA_BODY { return p[i]; });
     } else {
-      for (Index k = 0; k < groups; ++k) {
-        T sum = 0;
-        for (Index i = 0; i < each; ++i) sum += product[k * each + i];
-        sums[slot + k] = sum;
-      }
+      detail::sum_each(product, groups, count / groups, sums + slot);
     }
     if (!dw) return;
     T* const __restrict to = dw + begin;
@@ -156,35 +195,43 @@ void diffq_noisy_backward(Cpu, Index n, Index g, const T* dy, const T* logit, co
     for (Index k = 0; k < parts; ++k) sum += static_cast<double>(sums[j * parts + k]);
     sums[j] = static_cast<T>(sum);
   }
-  if (dw) {
-    const auto of_range = static_cast<T>(
-        sum_map<T>(Cpu{}, groups, [=](Index j) QDISTILL_ISA_BODY { return rule.unit(logit[j]) * sums[j]; }));
-    dw[out.highest] += of_range;
-    dw[out.lowest] -= of_range;
-  }
-  if (!out.logit) return;
-  T* const dl = out.logit;
-  const bool add_logit = out.logit_mode == Write::add;
-  parallel_for(groups, memory_grain / 4, [=](Index begin, Index end) {
-    with_isa([=]() QDISTILL_ISA_BODY {
-      const BitsRule<T> r = rule;  // a local, which no store can change
-      QDISTILL_SIMD
-      for (Index j = begin; j < end; ++j) {
-        const T d = range * r.unit_gradient(logit[j]) * sums[j];
-        dl[j] = add_logit ? dl[j] + d : d;
-      }
+  T* const dl = out.logit && out.logit_mode == Write::set ? out.logit : sums;
+  const double of_range = rule.choose([&](auto by_noise) {
+    return sum_map<T>(Cpu{}, groups, [=](Index j) QDISTILL_ISA_BODY {
+      const T l = logit[j], s = sums[j];
+      dl[j] = range * rule.template unit_gradient<by_noise()>(l) * s;
+      return rule.template unit<by_noise()>(l) * s;
     });
   });
+  if (dw) {
+    dw[out.ends.highest] += static_cast<T>(of_range);
+    dw[out.ends.lowest] -= static_cast<T>(of_range);
+  }
+  if (out.logit && dl != out.logit) add_elements(dl, out.logit, groups);
 }
 
-/// b of each group.
-template <class T>
-void diffq_bits(Cpu, Index groups, const T* logit, const BitsRule<T>& rule, T* bits) {
+namespace detail {
+
+/// f(j, r), marked QDISTILL_ISA_BODY, for every group j, where r is a copy of the rule; f inlines.
+template <class T, class F>
+void for_each_group(Index groups, const BitsRule<T>& rule, F f) {
   parallel_for(groups, memory_grain / 4, [=](Index begin, Index end) {
     with_isa([=]() QDISTILL_ISA_BODY {
       const BitsRule<T> r = rule;
       QDISTILL_SIMD
-      for (Index j = begin; j < end; ++j) bits[j] = r.bits(logit[j]);
+      for (Index j = begin; j < end; ++j) f(j, r);
+    });
+  });
+}
+
+}  // namespace detail
+
+/// b of each group.
+template <class T>
+void diffq_bits(Cpu, Index groups, const T* logit, const BitsRule<T>& rule, T* bits) {
+  rule.choose([&](auto by_noise) {
+    detail::for_each_group(groups, rule, [=](Index j, const BitsRule<T>& r) QDISTILL_ISA_BODY {
+      bits[j] = r.template bits<by_noise()>(logit[j]);
     });
   });
 }
@@ -192,21 +239,24 @@ void diffq_bits(Cpu, Index groups, const T* logit, const BitsRule<T>& rule, T* b
 /// The sum of the groups' bits.
 template <class T>
 double diffq_bit_sum(Cpu, Index groups, const T* logit, const BitsRule<T>& rule) {
-  return sum_map<T>(Cpu{}, groups, [=](Index j) QDISTILL_ISA_BODY { return rule.bits(logit[j]); });
+  return rule.choose([&](auto by_noise) {
+    return sum_map<T>(Cpu{}, groups,
+                      [=](Index j) QDISTILL_ISA_BODY { return rule.template bits<by_noise()>(logit[j]); });
+  });
 }
 
 /// dl (=|+=) scale db/dl
 template <class T>
 void diffq_bits_backward(Cpu, Index groups, const T* logit, const BitsRule<T>& rule, T scale, T* dl, Write write) {
-  parallel_for(groups, memory_grain / 4, [=](Index begin, Index end) {
-    with_isa([=]() QDISTILL_ISA_BODY {
-      const BitsRule<T> r = rule;
-      QDISTILL_SIMD
-      for (Index j = begin; j < end; ++j) {
-        const T d = scale * r.bits_gradient(logit[j]);
-        dl[j] = write == Write::add ? dl[j] + d : d;
-      }
-    });
+  rule.choose([&](auto by_noise) {
+    if (write == Write::add)
+      detail::for_each_group(groups, rule, [=](Index j, const BitsRule<T>& r) QDISTILL_ISA_BODY {
+        dl[j] += scale * r.template bits_gradient<by_noise()>(logit[j]);
+      });
+    else
+      detail::for_each_group(groups, rule, [=](Index j, const BitsRule<T>& r) QDISTILL_ISA_BODY {
+        dl[j] = scale * r.template bits_gradient<by_noise()>(logit[j]);
+      });
   });
 }
 

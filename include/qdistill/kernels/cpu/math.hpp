@@ -96,14 +96,15 @@ QDISTILL_INLINE float expm1(float x) noexcept {
 }
 QDISTILL_INLINE double expm1(double x) noexcept { return std::expm1(x); }
 
-QDISTILL_INLINE float log(float x) noexcept {
-  const bool tiny = x < 1.17549435e-38f;
-  const float a = select(tiny, x * 0x1p23f, x);
-  // a = 2^e (1 + m), 1 + m in [2/3, 4/3).
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(a);
+namespace detail {
+
+/// log(x) - less log(2) for x positive, finite and not subnormal.
+QDISTILL_INLINE float log_normal(float x, float less = 0.0f) noexcept {
+  // x = 2^e (1 + m), 1 + m in [2/3, 4/3).
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t exponent = (bits - 0x3F2AAAABu) & 0xFF800000u;
   const float m = std::bit_cast<float>(bits - exponent) - 1.0f;
-  const float e = static_cast<float>(static_cast<std::int32_t>(exponent) >> 23) - select(tiny, 23.0f, 0.0f);
+  const float e = static_cast<float>(static_cast<std::int32_t>(exponent) >> 23) - less;
   float q = 0.11346257f;
   q = q * m - 0.12439087f;
   q = q * m + 0.10913052f;
@@ -114,8 +115,15 @@ QDISTILL_INLINE float log(float x) noexcept {
   q = q * m - 0.24999943f;
   q = q * m + 0.33333334f;
   const float log1pm = m + m * m * (m * q - 0.5f);
-  float y = log1pm + e * 1.42860677e-6f;
-  y = y + e * 0.693145752f;
+  const float y = log1pm + e * 1.42860677e-6f;
+  return y + e * 0.693145752f;
+}
+
+}  // namespace detail
+
+QDISTILL_INLINE float log(float x) noexcept {
+  const bool tiny = x < 1.17549435e-38f;
+  float y = detail::log_normal(select(tiny, x * 0x1p23f, x), select(tiny, 23.0f, 0.0f));
   constexpr float inf = std::numeric_limits<float>::infinity();
   y = select(x > 3.40282347e+38f, x, y);
   y = select(x == 0.0f, -inf, y);

@@ -185,44 +185,9 @@ QDISTILL_INLINE void quantize_run(const T* v, Index begin, Index end, const Unif
   }
 }
 
-}  // namespace detail
-
-/// The mean of v, summed in double in fixed blocks.
-template <class T>
-T mean_of(Cpu, const T* v, Index n) {
-  double sum = 0;
-  for (Index i = 0; i < n; ++i) sum += static_cast<double>(v[i]);
-  return n > 0 ? static_cast<T>(sum / static_cast<double>(n)) : T(0);
-}
-
-/// Smallest and largest of n values, in parallel; 0 and 0 if there are none.
-template <class T>
-void value_range(Cpu, const T* v, Index n, T& lo, T& hi) {
-  lo = hi = 0;
-  if (n <= 0) return;
-  if (n <= memory_grain) {
-    with_isa([&]() QDISTILL_ISA_BODY { detail::range_of(v, n, lo, hi); });
-    return;
-  }
-  constexpr Index parts = 64;
-  T low[parts] = {}, high[parts] = {};
-  const Index part = (n + parts - 1) / parts, count = (n + part - 1) / part;
-  parallel_for(count, 1, [&](Index begin, Index end) {
-    with_isa([&, begin, end]() QDISTILL_ISA_BODY {
-      for (Index c = begin; c < end; ++c)
-        detail::range_of(v + c * part, (c + 1) * part < n ? part : n - c * part, low[c], high[c]);
-    });
-  });
-  lo = low[0], hi = high[0];
-  for (Index c = 1; c < count; ++c) {
-    lo = low[c] < lo ? low[c] : lo;
-    hi = high[c] > hi ? high[c] : hi;
-  }
-}
-
 /// The first i with v[i] == value; 0 if there is none.
 template <class T>
-Index first_equal(Cpu, const T* v, Index n, T value) {
+Index first_equal(const T* v, Index n, T value) {
   Index found = 0;
   with_isa([&]() QDISTILL_ISA_BODY {
     constexpr int lanes = 256;
@@ -236,6 +201,46 @@ Index first_equal(Cpu, const T* v, Index n, T value) {
     found = i < n ? i : 0;
   });
   return found;
+}
+
+}  // namespace detail
+
+/// The mean of v, summed in double in fixed blocks.
+template <class T>
+T mean_of(Cpu, const T* v, Index n) {
+  double sum = 0;
+  for (Index i = 0; i < n; ++i) sum += static_cast<double>(v[i]);
+  return n > 0 ? static_cast<T>(sum / static_cast<double>(n)) : T(0);
+}
+
+/// Where the first smallest and the first largest of some values are.
+struct RangePlaces {
+  Index lowest = 0, highest = 0;
+};
+
+/// Smallest and largest of n values, in parallel; 0 and 0 if there are none. `places` may be null.
+template <class T>
+void value_range(Cpu, const T* v, Index n, T& lo, T& hi, RangePlaces* places = nullptr) {
+  lo = hi = 0;
+  if (n <= 0) return;
+  constexpr Index most = 64;
+  T low[most] = {}, high[most] = {};
+  const Index part = n <= memory_grain ? n : (n + most - 1) / most, parts = (n + part - 1) / part;
+  const auto size = [=](Index c) { return (c + 1) * part < n ? part : n - c * part; };
+  parallel_for(parts, 1, [&](Index begin, Index end) {
+    with_isa([&, begin, end]() QDISTILL_ISA_BODY {
+      for (Index c = begin; c < end; ++c) detail::range_of(v + c * part, size(c), low[c], high[c]);
+    });
+  });
+  Index lowest = 0, highest = 0;
+  for (Index c = 1; c < parts; ++c) {
+    if (low[c] < low[lowest]) lowest = c;
+    if (high[c] > high[highest]) highest = c;
+  }
+  lo = low[lowest], hi = high[highest];
+  if (!places) return;
+  places->lowest = lowest * part + detail::first_equal(v + lowest * part, size(lowest), lo);
+  places->highest = highest * part + detail::first_equal(v + highest * part, size(highest), hi);
 }
 
 /// Quantizes n values. Results do not depend on the number of threads. `out.values` may be v itself when there is more
