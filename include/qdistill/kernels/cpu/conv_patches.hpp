@@ -340,28 +340,20 @@ QDISTILL_TARGET_AVX2 inline void pack_patches_avx2(const PatchGeometry& g, const
   }
 }
 
-/// pack_pixels_portable for panels of 16: up to eight pixels of a row of the output at once.
+/// pack_pixels_portable for panels of 16: the rest of a row of the output at once.
 QDISTILL_TARGET_AVX2 inline void pack_pixels_avx2(const PatchGeometry& g, const float* image, const Index* offsets,
                                                   Index n, Index p, Index k, float* out) {
   PixelCursor at(g, p);
   while (k > 0) {
-    const Index run = std::min({k, at.width - at.w, Index{8}});
+    const Index run = std::min(k, at.width - at.w);
     const float* const from = image + at.line + at.w;
     for (Index j = 0; j < 16; j += 8) {
-      __m256 v[8];
-      if (n - j >= 8 && run == 8) {
-        QDISTILL_UNROLL
-        for (int i = 0; i < 8; ++i) v[i] = _mm256_loadu_ps(from + offsets[j + i]);
-      } else {
-        const __m256i in = lanes8(run);
-        QDISTILL_UNROLL
-        for (int i = 0; i < 8; ++i)
-          v[i] = i < n - j ? _mm256_maskload_ps(from + offsets[j + i], in) : _mm256_setzero_ps();
-      }
-      transpose8(v);
-      QDISTILL_UNROLL
-      for (int i = 0; i < 8; ++i)
-        if (i < run) _mm256_storeu_ps(out + 16 * i + j, v[i]);
+      const Index rows = std::clamp<Index>(n - j, 0, 8);
+      const float* row[8];
+      for (Index r = 0; r < 8; ++r) row[r] = from + offsets[std::min(j + r, n - 1)];
+      const __m256 valid = _mm256_castsi256_ps(first_lanes8(rows));
+      if (rows < 8) pack_transposed8<true>(row, valid, j, run, out, 16);
+      else pack_transposed8<false>(row, valid, j, run, out, 16);
     }
     out += 16 * run, k -= run;
     at.advance(run);
