@@ -8,6 +8,9 @@
 ///              (Defossez, Adi, Synnaeve 2022)
 ///   pq         the codewords of small blocks are finetuned, nothing else (Stock et al. 2020, section 3.3)
 ///
+///   kmeans_512x512x3x3   no step: the codebook of such a layer, k = 256, d = 9, 100 iterations, each weighted by the
+///              inputs that it draws, which are made beforehand
+///
 /// Steps are those of the methods: where only points or codewords are trained, the optimizer has less to do than in the
 /// plain step, and the percentage contains that.
 #include <functional>
@@ -79,7 +82,20 @@ Attach diffq(Index group_size) {
   };
 }
 
+void kmeans(benchmark::State& state) {
+  constexpr Index d = 9, iterations = 100, rows = 1000;
+  const Tensor<float> weight = Tensor<float>::normal({512, 512, 3, 3}, {1, 1});
+  quant::InputGrams inputs{d, std::vector<double>(static_cast<std::size_t>(iterations * d * d)), {}};
+  const Tensor<float> x = Tensor<float>::normal({iterations, rows, d}, {1, 2});
+  for (Index t = 0; t < iterations; ++t)
+    kernels::add_gram(Cpu{}, rows, d, x.data() + t * rows * d, inputs.each.data() + t * d * d);
+  timed(state, 0, [&] {
+    benchmark::DoNotOptimize(quant::fit_product(quant::Product{}, weight, inputs, RandomStream{1, 3}).codes.data());
+  });
+}
+
 void add_cases() {
+  add_case("quantizer/kmeans_512x512x3x3", kmeans);
   quantizer_case("none", nullptr);
   quantizer_case("qd", [](Teacher& net) { quant::attach(net, quant::Uniform{.bits = 4, .bucket_size = 256}); });
   quantizer_case("diffq_g8", diffq(8));

@@ -21,6 +21,7 @@ struct Options {
   std::vector<int> bits;
   std::vector<std::uint64_t> seeds = {1};
   double lambda = 0;
+  int activation_bits = 0;
   bool resume = false;
 
   cifar10::Settings settings() const {
@@ -31,6 +32,7 @@ struct Options {
     if (!methods.empty()) s.methods = methods;
     if (!bits.empty()) s.bits = bits;
     if (lambda > 0) s.lambda = lambda;
+    s.activation_bits = activation_bits;
     return s;
   }
 };
@@ -89,6 +91,9 @@ int main(int argc, char** argv) {
   app.add_option("--bits", o.bits, "bits of the methods that have them (default: 2,4,8)")->delimiter(',');
   app.add_option("--lambda", o.lambda, "DiffQ: weight of a MB of the model's size in the loss (default: the preset's)")
       ->check(CLI::PositiveNumber);
+  app.add_option("--activation-bits", o.activation_bits,
+                 "bits of the student's activations, by PACT in place of the ReLU (default: not quantized)")
+      ->check(CLI::Range(1, 16));
   app.add_option("--teacher", o.teacher, "network (default: the preset's): " + cifar10::network_names());
   app.add_option("--student", o.student, "network, as --teacher");
   o.run.add_to(app, "the preset's, numbered if it exists");

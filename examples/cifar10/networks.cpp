@@ -39,13 +39,19 @@ std::string network_names() {
   return names + "wrn-D-K (wide ResNet), resnet18, resnet34, resnet50 (xK behind it: K times as wide)";
 }
 
-Network network(const std::string& name) {
-  for (const auto& [known, spec] : first_paper()) {
+Network network(const std::string& name, int activation_bits) {
+  check(activation_bits >= 0 && activation_bits <= 16, "cifar10", "got ", activation_bits,
+        " bits for activations, expected 1 to 16, or 0 for none");
+  for (const auto& [known, listed] : first_paper()) {
     if (known != name) continue;
-    return {name, [spec = spec](bool dropout) -> std::unique_ptr<Net> {
+    models::PolinoSpec spec = listed;
+    spec.activation_bits = activation_bits;
+    return {name, [spec](bool dropout) -> std::unique_ptr<Net> {
               return std::make_unique<models::PolinoCnn<float>>(dropout ? spec : models::without_dropout(spec));
             }};
   }
+  check(activation_bits == 0, "cifar10", "got network '", name, "' with ", activation_bits,
+        " bits for activations, expected one of the first paper's networks");
   int read = 0, depth = 0, widen = 0, layers = 0;
   double width = 1;
   const auto whole = [&] { return read == static_cast<int>(name.size()); };

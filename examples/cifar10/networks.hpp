@@ -22,7 +22,8 @@ struct Network {
 
 /// The names of --teacher and --student; "wrn-D-K" and "resnet18xK" stand for families.
 std::string network_names();
-/// Throws ValueError for an unknown name.
-Network network(const std::string& name);
+/// `activation_bits`: see models::PolinoSpec. Throws ValueError for an unknown name, and for a network that has no
+/// quantized activations where they are wanted.
+Network network(const std::string& name, int activation_bits = 0);
 
 }  // namespace cifar10

@@ -129,7 +129,7 @@ Program::Program(Settings settings, std::string folder, bool resume, std::vector
     : s_(std::move(settings)), progress_(progress), stop_(stop) {
   for (const std::string& m : s_.methods) method(m);
   for (const int bits : s_.bits) check(bits >= 1 && bits <= 16, "cifar10", "got ", bits, " bits, expected 1 to 16");
-  network(s_.teacher), network(s_.student);
+  network(s_.teacher), network(s_.student, s_.activation_bits);
   examples::load_images(s_.data, s_.generated, train_set_, test_set_);
   const Index wanted = s_.train_images > 0 && s_.train_images < train_set_.size() ? s_.train_images : train_set_.size();
   const data::Subset chosen = data::balanced_subset(train_set_, wanted, s_.seed);
@@ -202,7 +202,7 @@ void Program::compressed(const Method& method, int bits, Net* teacher, Net& orig
     return add(Row::from(done.numbers.at("row")));
   }
   manual_seed(stage_seed(s_.seed, name));
-  const auto net = network(s_.student).make(method.from_labels || s_.as_published(s_.student));
+  const auto net = network(s_.student, s_.activation_bits).make(method.from_labels || s_.as_published(s_.student));
   if (s_.start_from_trained || method.needs_trained) nn::copy_state(original, *net);
   Training training(*this, name, s_.quantized_budget, method.rate);
   Compression c{*net, teacher, original, bits, s_.lambda, all_, training.loader, training.validation, training.options};
@@ -288,13 +288,13 @@ void Program::announce() const {
     std::printf(
         "The schedule and the best model look at the TEST set, as the published runs did; in quantized training "
         "with the quantized weights, where the published code takes the full-precision ones.\n");
-  std::printf("\nThe student:\n%s\n", nn::summary(*network(s_.student).make(false)).c_str());
+  std::printf("\nThe student:\n%s\n", nn::summary(*network(s_.student, s_.activation_bits).make(false)).c_str());
   std::fflush(stdout);
 }
 
 void Program::run() {
   announce();
-  const Network student = network(s_.student);
+  const Network student = network(s_.student, s_.activation_bits);
   double seconds = 0;
   const auto teacher = trained("teacher", network(s_.teacher), true, s_.teacher_budget, nullptr, seconds);
   add(evaluated(*teacher, {.name = "teacher", .kind = "full precision", .seconds = seconds}));

@@ -67,6 +67,7 @@ train::Json Settings::json() const {
           {"seed", seed},
           {"teacher", teacher},
           {"student", student},
+          {"activation_bits", activation_bits},
           {"train_images", train_images},
           {"validation_images", validation_images},
           {"test_images", test_images},

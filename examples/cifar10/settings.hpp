@@ -23,6 +23,7 @@ struct Settings {
   std::string preset;
   std::string about;              ///< one sentence for the output
   std::string teacher, student;   ///< names of networks.hpp
+  int activation_bits = 0;        ///< of the student, by PACT; 0: not quantized
   Index train_images = 0;         ///< 0: all; else a balanced choice by seed
   Index validation_images = 0;    ///< taken from the training images
   Index test_images = 0;          ///< 0: all

@@ -71,6 +71,11 @@ grep -q 'other settings' other.log || fail "another seed was refused for another
 (($(grep -c ': equal$' verify.log) == $(($(wc -l <runs/whole/table.csv) - 1)))) || fail "verify left a row out"
 if "$program" verify runs/none >none.log 2>&1; then fail "verify of a run that does not exist"; fi
 
+# Activations of few bits.
+"$program" --preset tiny --methods qd --bits 2 --activation-bits 3 --name pact >pact.log 2>&1 || fail "PACT"
+"$program" verify runs/pact >>pact.log 2>&1 || fail "verify with PACT"
+grep -q PactReLU pact.log || fail "no PACT in the student's summary"
+
 # Two seeds and their comparison.
 "$program" sweep --preset tiny --methods pm --bits 2 --seeds 1,2 --name both >sweep.log 2>&1 || fail "sweep"
 for file in compare.html compare.csv compare.md; do [[ -s runs/both/$file ]] || fail "no $file"; done

@@ -6,6 +6,8 @@
 #include "golden.hpp"
 #include "model_golden.hpp"
 #include "qdistill/ops/cross_entropy.hpp"
+#include "qdistill/quant/pack.hpp"
+#include "qdistill/runtime/model.hpp"
 
 namespace qdistill_test {
 
@@ -39,6 +41,22 @@ TEST_CASE("the CIFAR networks refuse other inputs and specifications", "[models]
   spec = models::polino_student_3();
   spec.height = 2;
   CHECK_THROWS_AS(models::polino_cnn<float>(spec), ShapeError);
+  spec = models::polino_student_3();
+  spec.activation_bits = 17;
+  CHECK_THROWS_AS(models::polino_cnn<float>(spec), ValueError);
+}
+
+TEST_CASE("the CIFAR networks with quantized activations", "[models]") {
+  models::PolinoSpec spec{.name = "tiny", .convs = {4, 5}, .pool_after = {0, 1}, .linear = {12}};
+  const Index plain = models::polino_cnn<float>(spec).parameter_count();
+  spec.activation_bits = 2;
+  auto net = models::polino_cnn<float>(spec);
+  CHECK(net.parameter_count() == plain + 3);  // a bound for each hidden layer
+  net.eval();
+  const NoGrad no_grad;
+  const Tensor<float> x = Tensor<float>::normal({3, 3, 32, 32}, {4, 1}), y = net(x);
+  const runtime::Model packed = runtime::Model::from(quant::pack(net, {3, 32, 32}));
+  CHECK(packed.run(x).to_vector() == y.to_vector());
 }
 
 }  // namespace qdistill_test

@@ -12,6 +12,7 @@
 #include "qdistill/nn/conv.hpp"
 #include "qdistill/nn/dropout.hpp"
 #include "qdistill/nn/linear.hpp"
+#include "qdistill/nn/pact.hpp"
 #include "qdistill/nn/pool.hpp"
 #include "qdistill/ops/activation.hpp"
 #include "qdistill/ops/view.hpp"
@@ -29,6 +30,9 @@ struct PolinoSpec {
   Index classes = 10;
   Index channels = 3, height = 32, width = 32;
   double batch_norm_momentum = 0.1;
+  /// 1 to 16: hidden layers' activations are rounded to so many bits by PACT, whose bound each layer learns, in place
+  /// of the ReLU; 0: they are not. Beyond the paper.
+  int activation_bits = 0;
 };
 
 /// 5,346,142 parameters.
@@ -110,6 +114,10 @@ class PolinoCnn final : public nn::Module<T> {
       norms_.push_back(&this->add(text("batchNormalizationLayers.", n++), nn::BatchNorm2d<T>(c, norm)));
     for (const Index c : spec_.linear)
       flat_norms_.push_back(&this->add(text("batchNormalizationLayers.", n++), nn::BatchNorm1d<T>(c, norm)));
+    if (spec_.activation_bits != 0)
+      for (std::size_t i = 0; i < n; ++i)
+        activations_.push_back(
+            &this->add(text("activations.", i), nn::PactReLU<T>(nn::PactOptions{.bits = spec_.activation_bits})));
     for (const auto& p : this->named_parameters())
       if (p.parameter->kind() == nn::Kind::weight) nn::init::xavier_uniform(p.parameter->data());
   }
@@ -122,14 +130,14 @@ class PolinoCnn final : public nn::Module<T> {
     Tensor<T> y = x;
     Index position = 0;
     for (std::size_t i = 0; i < convs_.size(); ++i, ++position) {
-      y = convs_[i]->forward_relu(y);  // in two statements: the first one's input is gone in the second
+      y = activated(*convs_[i], i, y);  // in two statements: the first one's input is gone in the second
       y = norms_[i]->forward(y);
       if (pools_after(position)) y = max_pool2d(y, 2);
       if (const double p = dropout_at(position); p > 0) y = dropout2d(y, p, this->training());
     }
     y = flatten(y, 1);
     for (std::size_t i = 0; i < linears_.size(); ++i, ++position) {
-      y = linears_[i]->forward_relu(y);
+      y = activated(*linears_[i], convs_.size() + i, y);
       y = flat_norms_[i]->forward(y);
       if (const double p = dropout_at(position); p > 0) y = dropout(y, p, this->training());
     }
@@ -139,14 +147,14 @@ class PolinoCnn final : public nn::Module<T> {
   int describe(Network& network, int x, const std::string& prefix) const override {
     for (std::size_t i = 0; i < convs_.size(); ++i) {
       x = convs_[i]->describe(network, x, prefix + text("conv_layers.", i, '.'));
-      x = network.add("relu", {x});
+      x = describe_activation(network, x, i, prefix);
       x = norms_[i]->describe(network, x, prefix + text("batchNormalizationLayers.", i, '.'));
       if (pools_after(static_cast<Index>(i))) x = nn::MaxPool2d<T>(2).describe(network, x, prefix);
     }
     x = network.add("flatten", {x});
     for (std::size_t i = 0; i < linears_.size(); ++i) {
       x = linears_[i]->describe(network, x, prefix + text("linear_layers.", i, '.'));
-      x = network.add("relu", {x});
+      x = describe_activation(network, x, convs_.size() + i, prefix);
       x = flat_norms_[i]->describe(network, x, prefix + text("batchNormalizationLayers.", convs_.size() + i, '.'));
     }
     return network.add("relu", {out_->describe(network, x, prefix + "out_layer.")});
@@ -154,6 +162,13 @@ class PolinoCnn final : public nn::Module<T> {
   const PolinoSpec& spec() const noexcept { return spec_; }
 
  private:
+  Tensor<T> activated(nn::Module<T>& layer, std::size_t position, const Tensor<T>& x) const {
+    return activations_.empty() ? layer.forward_relu(x) : activations_[position]->forward(layer.forward(x));
+  }
+  int describe_activation(Network& network, int x, std::size_t position, const std::string& prefix) const {
+    if (activations_.empty()) return network.add("relu", {x});
+    return activations_[position]->describe(network, x, prefix + text("activations.", position, '.'));
+  }
   bool pools_after(Index position) const {
     for (const Index p : spec_.pool_after)
       if (p == position) return true;
@@ -171,6 +186,7 @@ class PolinoCnn final : public nn::Module<T> {
   std::vector<nn::Linear<T>*> linears_;
   std::vector<nn::BatchNorm2d<T>*> norms_;
   std::vector<nn::BatchNorm1d<T>*> flat_norms_;
+  std::vector<nn::PactReLU<T>*> activations_;  ///< none: ReLU
 };
 
 /// A network of the family: models::polino_cnn<float>(models::polino_student_1()).
