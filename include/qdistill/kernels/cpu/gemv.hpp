@@ -33,8 +33,8 @@ QDISTILL_TARGET_AVX2 QDISTILL_INLINE void dot4_avx2(const float* const* row, Ind
   for (int q = 0; q < 4; ++q) acc = _mm256_fmadd_ps(v[q], _mm256_broadcast_ss(x + p + q), acc);
 }
 
-/// sums[i] = sum over k of a[i * stride + k] x[k] for i < rows <= 8 G; the other sums are not specified. A whole cache
-/// line of each row is used at a time: rows at a distance of 4 KiB compete for eight lines of the first cache.
+/// sums[i] = sum over k of a[i * stride + k] x[k] for i < rows <= 8 G; the other sums are not specified. Groups of
+/// eight rows hide each other's latency.
 template <int G>
 QDISTILL_TARGET_AVX2 void dot_rows_avx2(const float* a, Index stride, Index rows, Index k, const float* x,
                                         float* sums) noexcept {
@@ -44,13 +44,6 @@ QDISTILL_TARGET_AVX2 void dot_rows_avx2(const float* a, Index stride, Index rows
   QDISTILL_UNROLL
   for (int g = 0; g < G; ++g) acc[g] = _mm256_setzero_ps();
   Index p = 0;
-  for (; p + 16 <= k; p += 16) {
-    QDISTILL_UNROLL
-    for (int g = 0; g < G; ++g) {
-      QDISTILL_UNROLL
-      for (int q = 0; q < 16; q += 4) dot4_avx2(row + 8 * g, p + q, x, acc[g]);
-    }
-  }
   for (; p + 4 <= k; p += 4) {
     QDISTILL_UNROLL
     for (int g = 0; g < G; ++g) dot4_avx2(row + 8 * g, p, x, acc[g]);
@@ -152,7 +145,7 @@ inline void gemv(bool trans_a, bool trans_b, Index M, Index N, Index K, const fl
       });
     });
   }
-  // Two groups of eight rows hide each other's latency; from memory the hardware follows one better.
+  // Two groups of eight rows are faster, but from memory the hardware follows one better.
   const bool far = size * K > shared_elements;
   parallel_for(size, ceil_div(share, 16) * 16, [&](Index begin, Index end) {
     const auto groups = [&](auto g) {
