@@ -170,3 +170,33 @@ TEST_CASE("a row or column of a product has the bits of the whole product", "[ke
       }
   set_num_threads(threads);
 }
+
+TEST_CASE("columns of a product that is packed in several rounds have the bits of a smaller product",
+          "[kernels][gemm]") {
+  const Index M = 300, N = 10600, K = 600, cut = 5003;
+  const auto A = numbers<float>(M * K, 1), B = numbers<float>(K * N, 2), bias = numbers<float>(N, 3);
+  std::vector<float> whole(static_cast<std::size_t>(M * N)), parts = whole;
+  gemm(Cpu{}, false, false, M, N, K, A.data(), K, B.data(), N, whole.data(), N, {nullptr, bias.data()});
+  for (const auto& [first, columns] : {std::pair{Index{0}, cut}, std::pair{cut, N - cut}})
+    gemm(Cpu{}, false, false, M, columns, K, A.data(), K, B.data() + first, N, parts.data() + first, N,
+         {nullptr, bias.data() + first});
+  REQUIRE(std::memcmp(whole.data(), parts.data(), whole.size() * sizeof(float)) == 0);
+}
+
+TEST_CASE("panels hold the matrix, zeros beside it, and nothing behind them", "[kernels][gemm]") {
+  const Index stride = 40;
+  const auto source = numbers<float>(40 * stride, 1);
+  for (Index width = 1; width <= 16; ++width)
+    for (const Index ld : {width, Index{16}})
+      for (const Index k : {1, 2, 3, 4, 5, 8, 9, 17, 20})
+        for (const bool transposed : {false, true}) {
+          CAPTURE(width, ld, k, transposed);
+          std::vector<float> panel(static_cast<std::size_t>(k * ld + 1), 7.0f), expected = panel;
+          for (Index p = 0; p < k; ++p)
+            for (Index i = 0; i < ld; ++i)
+              expected[p * ld + i] = i >= width ? 0 : source[transposed ? i * stride + p : p * stride + i];
+          if (transposed) kernels::detail::pack_transposed(source.data(), stride, width, k, panel.data(), ld);
+          else kernels::detail::pack_rows(source.data(), stride, width, k, panel.data(), ld);
+          REQUIRE(panel == expected);
+        }
+}
