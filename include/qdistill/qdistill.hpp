@@ -82,6 +82,7 @@
 #include "qdistill/kernels/cpu/conv.hpp"
 #include "qdistill/kernels/cpu/conv_algorithm.hpp"
 #include "qdistill/kernels/cpu/conv_data.hpp"
+#include "qdistill/kernels/cpu/conv_padding.hpp"
 #include "qdistill/kernels/cpu/conv_patches.hpp"
 #include "qdistill/kernels/cpu/conv_shape.hpp"
 #include "qdistill/kernels/cpu/conv_short.hpp"

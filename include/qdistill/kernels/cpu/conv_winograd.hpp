@@ -98,6 +98,7 @@ class TilePanel {
       for (Index w = 0; w < g.src_w; w += 16) __builtin_prefetch(src + geometry_.height * g.src_w + h * g.src_w + w);
 #if QDISTILL_X86
     if (g.cols <= 128 && active_isa() == Isa::avx512) return pad_channels_avx512(g, src, 0, 1, to);
+    if (g.cols <= 128 && active_isa() == Isa::avx2) return pad_channels_avx2(g, src, 0, 1, to);
 #endif
     for (Index r = 0; r < g.rows; ++r, to += g.cols) {
       std::memset(to, 0, static_cast<std::size_t>(g.cols) * sizeof(float));
