@@ -9,8 +9,8 @@
 ///
 /// Each direction is one pass over memory in memory order. Up to 32 points are found by comparing with every threshold
 /// in registers, without a branch, and a bucket's values are computed once; more by a branch-free binary search. The
-/// gradient finds the codes again, which is cheaper than to keep them. Its sums run over fixed lanes and fixed chunks,
-/// so they do not depend on threads.
+/// gradient compares or finds the codes again, which is cheaper than to keep them. Its sums run over fixed lanes and
+/// fixed chunks, so they do not depend on threads.
 #pragma once
 
 #include <limits>
@@ -118,9 +118,11 @@ QDISTILL_INLINE void find_codes(const T* __restrict z, Index n, const T* thresho
 
 #if QDISTILL_X86
 /// above[j][lane] += alpha g over the n elements with z >= thresholds[j].
+using AddAbove = void (*)(const float* z, const float* g, Index n, float alpha, const float* thresholds, float* above);
+
 template <std::size_t... K>
 QDISTILL_TARGET_AVX512 void add_above_avx512(const float* z, const float* g, Index n, float alpha,
-                                             const float* thresholds, float* above, std::index_sequence<K...>) {
+                                             const float* thresholds, float* above) {
   const __m512 scale = _mm512_set1_ps(alpha), threshold[] = {_mm512_set1_ps(thresholds[K])...};
   __m512 sum[] = {_mm512_loadu_ps(above + 16 * K)...};
   for (Index i = 0; i < n; i += 16) {
@@ -133,31 +135,58 @@ QDISTILL_TARGET_AVX512 void add_above_avx512(const float* z, const float* g, Ind
   (_mm512_storeu_ps(above + 16 * K, sum[K]), ...);
 }
 
-/// As add_chunk below, for at most 32 points: the sums above each threshold stay in registers, and a point's own is the
-/// difference to the next, taken after each block, to the rounding of the block's sums; that of a point without weights
-/// is exactly 0.
-QDISTILL_TARGET_AVX512 inline void add_chunk_avx512(const PointsInput<float>& in, const float* g, Index begin,
-                                                    Index end, const float* thresholds, Index padded, double* bins) {
-  float above[(register_points + 1) * 16];
-  for (Index at = begin; at < end; at += points_block) {
-    for (Index k = 0; k < (padded + 1) * 16; ++k) above[k] = 0;
-    const Index stop = end - at < points_block ? end : at + points_block;
-    each_run(at, stop, in.per_bucket(), [&](Index first, Index last, Index b) QDISTILL_ISA_BODY {
-      const float *const z = in.z + first, *const dq = g + first, alpha = in.alpha[b];
-      const Index n = last - first;
-      if (padded == 2) add_above_avx512(z, dq, n, alpha, thresholds, above, std::make_index_sequence<2>());
-      else if (padded == 4) add_above_avx512(z, dq, n, alpha, thresholds, above, std::make_index_sequence<4>());
-      else if (padded == 8) add_above_avx512(z, dq, n, alpha, thresholds, above, std::make_index_sequence<8>());
-      else
-        for (Index j = 0; j < padded; j += 16)
-          add_above_avx512(z, dq, n, alpha, thresholds + j, above + 16 * j, std::make_index_sequence<16>());
+template <std::size_t... K>
+QDISTILL_TARGET_AVX2 void add_above_avx2(const float* z, const float* g, Index n, float alpha, const float* thresholds,
+                                         float* above) {
+  const __m256 scale = _mm256_set1_ps(alpha), threshold[] = {_mm256_set1_ps(thresholds[K])...};
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  __m256 sum[] = {_mm256_loadu_ps(above + 8 * K)...};
+  for (Index i = 0; i < n; i += 8) {
+    const bool whole = n - i >= 8;
+    const __m256i some = _mm256_cmpgt_epi32(_mm256_set1_epi32(whole ? 8 : static_cast<int>(n - i)), lane);
+    const __m256 x = whole ? _mm256_loadu_ps(z + i) : _mm256_maskload_ps(z + i, some);
+    const __m256 dq = _mm256_mul_ps(scale, whole ? _mm256_loadu_ps(g + i) : _mm256_maskload_ps(g + i, some));
+    ((sum[K] = _mm256_add_ps(sum[K], _mm256_and_ps(_mm256_cmp_ps(x, threshold[K], _CMP_GE_OQ), dq))), ...);
+  }
+  (_mm256_storeu_ps(above + 8 * K, sum[K]), ...);
+}
+
+/// The functions above for the thresholds 0, 1, ...
+template <std::size_t... K>
+AddAbove add_above(bool avx512, std::index_sequence<K...>) {
+  return avx512 ? &add_above_avx512<K...> : &add_above_avx2<K...>;
+}
+
+/// As add_chunk below, for at most 32 points and registers of Lanes floats, which hold the sums above Lanes thresholds
+/// from block to block. A point's own sum is the difference to the next, to the rounding of the block's sums; that of a
+/// point without weights is exactly 0.
+template <Index Lanes>
+QDISTILL_INLINE void add_chunk_above(const PointsInput<float>& in, const float* g, Index begin, Index end,
+                                     const float* thresholds, Index padded, double* bins) {
+  constexpr bool avx512 = Lanes == 16;
+  constexpr Index block = 4 * Lanes * Lanes;  // short sums, since small differences are taken of them
+  const AddAbove add = padded == 2   ? add_above(avx512, std::make_index_sequence<2>())
+                       : padded == 4 ? add_above(avx512, std::make_index_sequence<4>())
+                       : padded == 8 ? add_above(avx512, std::make_index_sequence<8>())
+                                     : add_above(avx512, std::make_index_sequence<Lanes>());
+  float above[(register_points + 1) * Lanes];
+  float* const sums = above;
+  for (Index at = begin; at < end; at += block) {
+    for (Index k = 0; k < (padded + 1) * Lanes; ++k) above[k] = 0;
+    const Index stop = end - at < block ? end : at + block;
+    each_run(at, stop, in.per_bucket(), [=, &in](Index first, Index last, Index b) QDISTILL_ISA_BODY {
+      for (Index j = 0; j < padded; j += Lanes)
+        add(in.z + first, g + first, last - first, in.alpha[b], thresholds + j, sums + Lanes * j);
     });
     const auto wide = [](float x) QDISTILL_ISA_BODY { return static_cast<double>(x); };
     for (Index j = 0; j < padded; ++j) {
-      const float *const a = above + 16 * j, *const next = a + 16;
+      const float *const a = above + Lanes * j, *const next = a + Lanes;
       QDISTILL_SIMD
-      for (Index l = 0; l < points_lanes; ++l)
-        bins[j * points_lanes + l] += (wide(a[l]) - wide(next[l])) + (wide(a[l + 8]) - wide(next[l + 8]));
+      for (Index l = 0; l < points_lanes; ++l) {
+        double sum = wide(a[l]) - wide(next[l]);
+        if constexpr (avx512) sum += wide(a[l + 8]) - wide(next[l + 8]);
+        bins[j * points_lanes + l] += sum;
+      }
     }
   }
 }
@@ -169,8 +198,11 @@ void add_chunk(const PointsInput<T>& in, const T* g, Index begin, Index end, con
                Index lanes, double* bins) {
 #if QDISTILL_X86
   if constexpr (std::is_same_v<T, float>)
-    if (padded <= register_points && active_isa() == Isa::avx512)
-      return add_chunk_avx512(in, g, begin, end, thresholds, padded, bins);
+    if (padded <= register_points && active_isa() != Isa::baseline)
+      return with_isa([=, &in]() QDISTILL_ISA_BODY {
+        if (active_isa() == Isa::avx512) add_chunk_above<16>(in, g, begin, end, thresholds, padded, bins);
+        else add_chunk_above<8>(in, g, begin, end, thresholds, padded, bins);
+      });
 #endif
   with_isa([=]() QDISTILL_ISA_BODY {
     std::int32_t found[points_block];
@@ -192,22 +224,30 @@ void add_chunk(const PointsInput<T>& in, const T* g, Index begin, Index end, con
 
 }  // namespace detail
 
-/// alpha and beta of each bucket of v, and z.
+/// alpha and beta of each bucket of v, and z, which is written while the bucket is in L1.
 template <class T>
 void scale_buckets(Cpu dev, Index n, const T* v, Index bucket_size, T* alpha, T* beta, T* z) {
   UniformRule<T> rule;
   rule.bucket_size = bucket_size;
-  UniformResult<T> scales;
-  scales.alpha = alpha, scales.beta = beta;
-  uniform_quantize(dev, n, v, rule, scales);
-  const Index per_bucket = bucket_size > 0 ? bucket_size : n;
-  parallel_for(n, memory_grain, [=](Index begin, Index end) {
+  const auto scale_run = [=](Index first, Index last, Index b) QDISTILL_ISA_BODY {
+    const T scale = alpha[b], offset = beta[b];
+    QDISTILL_SIMD
+    for (Index i = first; i < last; ++i) z[i] = (v[i] - offset) / scale;
+  };
+  const Index buckets = bucket_count(n, bucket_size);
+  if (buckets <= 1) {
+    uniform_quantize(dev, n, v, rule, UniformResult<T>{.alpha = alpha, .beta = beta});
+    parallel_for(n, memory_grain,
+                 [=](Index begin, Index end) { with_isa([=]() QDISTILL_ISA_BODY { scale_run(begin, end, 0); }); });
+    return;
+  }
+  parallel_for(buckets, bucket_size < memory_grain ? memory_grain / bucket_size : 1, [=](Index first, Index last) {
     with_isa([=]() QDISTILL_ISA_BODY {
-      detail::each_run(begin, end, per_bucket, [=](Index first, Index last, Index b) QDISTILL_ISA_BODY {
-        const T scale = alpha[b], offset = beta[b];
-        QDISTILL_SIMD
-        for (Index i = first; i < last; ++i) z[i] = (v[i] - offset) / scale;
-      });
+      for (Index b = first; b < last; ++b) {
+        const Index begin = b * bucket_size, end = n - begin < bucket_size ? n : begin + bucket_size;
+        detail::bucket_scale(v + begin, end - begin, 0, rule, alpha[b], beta[b]);
+        scale_run(begin, end, b);
+      }
     });
   });
 }
