@@ -21,9 +21,10 @@ double fastest(int calls, F f) {
   return best;
 }
 
-/// Multiply-adds on 24 vectors of 16 floats, enough to hide their latency.
+/// Multiply-adds on `vectors` vectors of `lanes` floats: enough to hide their latency, no more than there are
+/// registers.
+template <int vectors, int lanes>
 QDISTILL_INLINE float multiply_add(Index steps, float a, float b) {
-  constexpr int vectors = 24, lanes = 16;
   float acc[vectors][lanes];
   for (int v = 0; v < vectors; ++v)
     for (int l = 0; l < lanes; ++l) acc[v][l] = static_cast<float>(v + l);
@@ -46,19 +47,23 @@ struct Machine {
 
 /// With the threads in force.
 inline Machine measure_machine() {
-  constexpr Index steps = 1 << 18, elements = Index{1} << 22;
+  constexpr Index sums = 24 * 16, steps = 1 << 18, elements = Index{1} << 22;
   const Index threads = num_threads();
   Machine machine;
   std::vector<float> results(static_cast<std::size_t>(threads));
   const double compute = fastest(10, [&] {
     parallel_for(threads, 1, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i)
-        with_isa(
-            [&]() QDISTILL_ISA_BODY { results[static_cast<std::size_t>(i)] = multiply_add(steps, 0.999999f, 1e-7f); });
+        with_isa([&]() QDISTILL_ISA_BODY {
+          float& result = results[static_cast<std::size_t>(i)];
+          if (active_isa() == Isa::avx512) result = multiply_add<24, 16>(steps, 0.999999f, 1e-7f);
+          else if (active_isa() == Isa::avx2) result = multiply_add<12, 8>(steps * (sums / 96), 0.999999f, 1e-7f);
+          else result = multiply_add<12, 4>(steps * (sums / 48), 0.999999f, 1e-7f);
+        });
     });
     benchmark::DoNotOptimize(results.data());
   });
-  machine.flops_per_second = 2.0 * 24 * 16 * static_cast<double>(steps * threads) / compute;
+  machine.flops_per_second = 2.0 * static_cast<double>(sums * steps * threads) / compute;
   const Tensor<float> from = Tensor<float>::ones({elements});
   Tensor<float> to = Tensor<float>::zeros({elements});
   const double copy = fastest(10, [&] {

@@ -124,6 +124,7 @@
 #include "qdistill/kernels/cpu/softmax.hpp"
 #include "qdistill/kernels/cpu/sort.hpp"
 #include "qdistill/kernels/cpu/symmetric_eigen.hpp"
+#include "qdistill/kernels/cpu/uniform_block.hpp"
 #include "qdistill/kernels/cpu/uniform_formula.hpp"
 #include "qdistill/kernels/cpu/uniform_quantize.hpp"
 #include "qdistill/kernels/cpu/winograd.hpp"

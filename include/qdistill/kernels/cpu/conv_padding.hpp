@@ -99,8 +99,9 @@ QDISTILL_TARGET_AVX2 inline void pad_channels_avx2(const PatchGeometry& g, const
   const Index first = std::min(chunks, std::max<Index>(0, (g.pad_left + 7) / 8));
   const Index last = std::max(first, std::min(chunks, end / 8));
   __m256i inside[16];
-  for (Index k = 0; k < chunks; ++k) inside[k] = _mm256_andnot_si256(lanes8(g.pad_left - 8 * k), lanes8(end - 8 * k));
-  const __m256i tail = lanes8(row - 8 * (chunks - 1));
+  for (Index k = 0; k < chunks; ++k)
+    inside[k] = _mm256_andnot_si256(first_lanes8(g.pad_left - 8 * k), first_lanes8(end - 8 * k));
+  const __m256i tail = first_lanes8(row - 8 * (chunks - 1));
   for (Index c = c0; c < c1; ++c) {
     for (Index r = 0; r < g.rows; ++r, to += row) {
       const Index whole = c + 1 == c1 && r + 1 == g.rows ? chunks - 1 : chunks;
