@@ -111,9 +111,10 @@ void patch_product(PatchGeometry g, Index images, Index groups, Index out_rows, 
   const Index part_bytes = bundle > 1 ? Workspace::round_up(out_rows * columns * size) : 0;
   const Index source_step = g.channels * g.src_h * g.src_w;
   g.step = g.in_place() ? groups * source_step : image_bytes / size;
-  Workspace workspace(offset_bytes + weight_bytes + (shared_images ? items * bundle_bytes : 0),
-                      part_bytes + (shared_images ? 0 : bundle_bytes) + panel_elements(tiles, depth, columns) * size,
-                      ceil_div(tasks, grain));
+  Workspace workspace(
+      offset_bytes + weight_bytes + (shared_images ? items * bundle_bytes : 0),
+      part_bytes + (shared_images ? 0 : bundle_bytes) + (direct ? 0 : panel_elements(tiles, depth, columns) * size),
+      ceil_div(tasks, grain));
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
   unsigned char* const padded = workspace.shared() + offset_bytes + weight_bytes;
   write_offsets(offsets);

@@ -69,10 +69,11 @@ QDISTILL_INLINE void short_rows(std::integer_sequence<int, R...>, Index rows, co
   ((rows == R + 1 ? short_rows<V, R + 1>(in, k, a, bias, relu, c) : void()), ...);
 }
 
-/// Whether multiply_short takes the product: `taps` per sum, patches of `g`, result set.
+/// Whether multiply_short takes the product: `taps` per sum, patches of `g`, result set. The kernel is wider than one
+/// pixel, so that taps share the lines of the cache that they read; else packing is faster.
 template <class T>
 bool is_short(const PatchGeometry& g, Index taps, Write write) noexcept {
-  return std::is_same_v<T, float> && write == Write::set && taps <= short_sum && g.stride_w == 1 &&
+  return std::is_same_v<T, float> && write == Write::set && taps <= short_sum && g.span_w > 1 && g.stride_w == 1 &&
          g.out_w >= 2 * vector_lanes();
 }
 

@@ -107,12 +107,12 @@ QDISTILL_INLINE void dot_tile(std::integer_sequence<int, A...>, Index outputs, c
   ((outputs == A + 1 ? dot_tile<V, A + 1>(in, dy, offsets, taps, dw, ldw) : void()), ...);
 }
 
-/// Whether the weights' gradient runs over dot products: few taps, and rows of pixels that fill whole vectors but for a
-/// fifth.
+/// Whether the weights' gradient runs over dot products: few taps, of a kernel wider than one pixel as in is_short, and
+/// rows of pixels that fill whole vectors but for a fifth.
 template <class T>
 bool is_dot(const PatchGeometry& g, Index taps) noexcept {
   const Index lanes = vector_lanes();
-  return std::is_same_v<T, float> && taps <= short_sum && g.stride_w == 1 && g.out_w >= lanes &&
+  return std::is_same_v<T, float> && taps <= 96 && g.span_w > 1 && g.stride_w == 1 && g.out_w >= lanes &&
          ceil_div(g.out_w, lanes) * lanes * 4 <= g.out_w * 5;
 }
 

@@ -124,7 +124,7 @@ void conv2d_backward_weights(Cpu, const Conv2dShape& s, const T* x, const T* dy,
   const Index dy_bytes = Workspace::round_up(outputs * blocks.rows() * size);
   const Index bias_bytes = Workspace::round_up(parts * s.O * static_cast<Index>(sizeof(double)));
   Workspace workspace(offset_bytes + bias_bytes + (parts > 1 ? parts * weights * size : 0),
-                      blocks.images * image_bytes + dy_bytes + blocks.rows() * tiles.cols * size,
+                      blocks.images * image_bytes + (dots ? 0 : dy_bytes + blocks.rows() * tiles.cols * size),
                       ceil_div(tasks, grain));
   Index* const offsets = reinterpret_cast<Index*>(workspace.shared());
   double* const bias_sums = reinterpret_cast<double*>(workspace.shared() + offset_bytes);
