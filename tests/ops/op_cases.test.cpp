@@ -123,9 +123,9 @@ void check_case(const OpCase& c) {
       CHECK(on_views.ok);
     }
   }
-  if (!c.bench_shapes.empty()) {
+  {  // on the large inputs where the case has them
     const int before = num_threads();
-    const Args<float> args = make_args<float>(c, c.bench_shapes);
+    const Args<float> args = make_args<float>(c, c.bench_shapes.empty() ? all.back() : c.bench_shapes);
     set_num_threads(1);
     const Args<float> one = run_all(c, args);
     for (const int threads : {2, 4}) {
@@ -138,6 +138,18 @@ void check_case(const OpCase& c) {
       }
     }
     set_num_threads(before);
+  }
+  // An input that is missing is refused, if it is not optional.
+  for (std::size_t i = 0; i < all[0].size(); ++i) {
+    Args<float> args = make_args<float>(c, all[0]);
+    args[i] = {};
+    INFO("input " << i << " is undefined");
+    try {
+      c.run_float(args);
+    } catch (const Error& e) {
+      INFO("got: " << e.what());
+      CHECK(std::string(e.what()).find("undefined") != std::string::npos);
+    }
   }
   for (const WrongCall& wrong : c.wrong) {
     INFO("expecting an error with '" << wrong.text << "'");

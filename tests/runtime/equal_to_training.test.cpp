@@ -7,6 +7,7 @@
 #include "qdistill/models/wide_resnet.hpp"
 #include "qdistill/nn/activation.hpp"
 #include "qdistill/nn/pool.hpp"
+#include "qdistill/nn/pool1d.hpp"
 #include "qdistill/nn/sequential.hpp"
 #include "qdistill/nn/shape.hpp"
 #include "qdistill/ops/arithmetic.hpp"

@@ -61,7 +61,7 @@ std::vector<std::pair<std::string, Attach>> quantizers() {
           {"half", [](Net& net) { quant::attach(net, quant::Half{}); }}};
 }
 
-struct Kind {
+struct LayerKind {
   std::string name;
   Shape input;  ///< with the batch
   std::function<std::unique_ptr<Net>()> make;
@@ -71,7 +71,7 @@ std::function<std::unique_ptr<Net>()> in_a_row(std::function<nn::Sequential<floa
   return [make] { return std::make_unique<nn::Sequential<float>>(make()); };
 }
 
-std::vector<Kind> kinds() {
+std::vector<LayerKind> layer_kinds() {
   using S = nn::Sequential<float>;
   return {{"linear", {3, 24}, in_a_row([] {
              return S(nn::Linear<float>(24, 20), nn::ReLU<float>(), nn::Linear<float>(20, 6, {.bias = false}));
@@ -95,7 +95,7 @@ std::vector<Kind> kinds() {
 
 TEST_CASE("runtime: every quantizer on every kind of layer, through a file", "[runtime]") {
   const TemporaryFolder folder;
-  for (const Kind& kind : kinds())
+  for (const LayerKind& kind : layer_kinds())
     for (const auto& [name, attach] : quantizers()) {
       CAPTURE(kind.name, name);
       manual_seed(3);

@@ -201,7 +201,7 @@ void pack_rows(const T* src, Index stride, Index width, Index k, T* panel, Index
   });
 }
 
-/// panel[k * ld + i] = src[i * stride + k] for i < width, 0 for width <= i < ld.
+/// panel[k * ld + i] = src[i * stride + k] for i < width, 0 for width <= i < ld; 1 <= width <= ld.
 template <class T>
 void pack_transposed(const T* src, Index stride, Index width, Index k, T* panel, Index ld) {
 #if QDISTILL_X86

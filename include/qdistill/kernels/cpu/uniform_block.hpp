@@ -25,7 +25,7 @@
 namespace qdistill::inline QDISTILL_ABI::kernels::detail {
 
 inline constexpr Index uniform_block = 256;
-inline constexpr int block_lanes = 32;  ///< of its reductions
+inline constexpr int uniform_lanes = 32;  ///< of its reductions
 
 /// The levels and the scale of a bucket: alpha is positive or NaN, and no element is below beta or above its maximum.
 template <class T>
@@ -48,14 +48,14 @@ QDISTILL_INLINE T fold_lanes(T* lane, F f) {
   return f(f(lane[0], lane[2]), f(lane[1], lane[3]));
 }
 
-/// Levels of Rows times block_lanes elements, and for each lane the largest distance to one as its bits, which are
+/// Levels of Rows times uniform_lanes elements, and for each lane the largest distance to one as its bits, which are
 /// ordered as it is; those of a NaN are above all.
 template <int Rows>
 QDISTILL_INLINE void near_levels(const float* __restrict v, float beta, float per_step, float* __restrict level,
                                  std::int32_t* __restrict worst) noexcept {
   constexpr float shift = 0x1.8p23f;  // leaves no bits for a fraction
   QDISTILL_SIMD
-  for (int l = 0; l < block_lanes; ++l) {
+  for (int l = 0; l < uniform_lanes; ++l) {
     std::int32_t most = worst[l];
     const auto take = [&](int at) QDISTILL_ISA_BODY {
       const float x = v[at] - beta, near = (x * per_step + shift) - shift;
@@ -64,7 +64,7 @@ QDISTILL_INLINE void near_levels(const float* __restrict v, float beta, float pe
       level[at] = near;
     };
     take(l);
-    if constexpr (Rows == 4) take(l + block_lanes), take(l + 2 * block_lanes), take(l + 3 * block_lanes);
+    if constexpr (Rows == 4) take(l + uniform_lanes), take(l + 2 * uniform_lanes), take(l + 3 * uniform_lanes);
     worst[l] = most;
   }
 }
@@ -72,12 +72,12 @@ QDISTILL_INLINE void near_levels(const float* __restrict v, float beta, float pe
 /// level[i] for i < n. False where an element is too close to a half, or is not finite.
 QDISTILL_INLINE bool quick_levels(const float* v, Index n, const BucketScale<float>& scale, float* level) noexcept {
   const float beta = scale.beta, per_step = scale.divisor / scale.alpha;
-  alignas(64) std::int32_t worst[block_lanes];
+  alignas(64) std::int32_t worst[uniform_lanes];
   QDISTILL_SIMD
-  for (int l = 0; l < block_lanes; ++l) worst[l] = 0;
+  for (int l = 0; l < uniform_lanes; ++l) worst[l] = 0;
   Index i = 0;
-  for (; i + 4 * block_lanes <= n; i += 4 * block_lanes) near_levels<4>(v + i, beta, per_step, level + i, worst);
-  for (; i + block_lanes <= n; i += block_lanes) near_levels<1>(v + i, beta, per_step, level + i, worst);
+  for (; i + 4 * uniform_lanes <= n; i += 4 * uniform_lanes) near_levels<4>(v + i, beta, per_step, level + i, worst);
+  for (; i + uniform_lanes <= n; i += uniform_lanes) near_levels<1>(v + i, beta, per_step, level + i, worst);
   for (; i < n; ++i) level[i] = quantize_level<float>(v[i], scale.divisor, scale.alpha, beta);
   const std::int32_t most =
       fold_lanes(worst, [](std::int32_t a, std::int32_t b) QDISTILL_ISA_BODY { return b > a ? b : a; });

@@ -50,11 +50,11 @@ namespace detail {
 template <int Rows, class T>
 QDISTILL_INLINE void widen_range(const T* __restrict v, T* __restrict low, T* __restrict high) {
   QDISTILL_SIMD
-  for (int l = 0; l < block_lanes; ++l) {
+  for (int l = 0; l < uniform_lanes; ++l) {
     T lo = low[l], hi = high[l];
     const auto take = [&](T x) QDISTILL_ISA_BODY { lo = x < lo ? x : lo, hi = x > hi ? x : hi; };
     take(v[l]);
-    if constexpr (Rows == 4) take(v[l + block_lanes]), take(v[l + 2 * block_lanes]), take(v[l + 3 * block_lanes]);
+    if constexpr (Rows == 4) take(v[l + uniform_lanes]), take(v[l + 2 * uniform_lanes]), take(v[l + 3 * uniform_lanes]);
     low[l] = lo, high[l] = hi;
   }
 }
@@ -62,12 +62,12 @@ QDISTILL_INLINE void widen_range(const T* __restrict v, T* __restrict low, T* __
 /// Smallest and largest of v[0..n), n > 0; NaN if v[0] is, otherwise of those that are numbers.
 template <class T>
 QDISTILL_INLINE void range_of(const T* v, Index n, T& lo, T& hi) {
-  alignas(64) T low[block_lanes], high[block_lanes];
+  alignas(64) T low[uniform_lanes], high[uniform_lanes];
   QDISTILL_SIMD
-  for (int l = 0; l < block_lanes; ++l) low[l] = high[l] = v[0];
+  for (int l = 0; l < uniform_lanes; ++l) low[l] = high[l] = v[0];
   Index i = 0;
-  for (; i + 4 * block_lanes <= n; i += 4 * block_lanes) widen_range<4>(v + i, low, high);
-  for (; i + block_lanes <= n; i += block_lanes) widen_range<1>(v + i, low, high);
+  for (; i + 4 * uniform_lanes <= n; i += 4 * uniform_lanes) widen_range<4>(v + i, low, high);
+  for (; i + uniform_lanes <= n; i += uniform_lanes) widen_range<1>(v + i, low, high);
   for (; i < n; ++i) {
     low[0] = v[i] < low[0] ? v[i] : low[0];
     high[0] = v[i] > high[0] ? v[i] : high[0];
