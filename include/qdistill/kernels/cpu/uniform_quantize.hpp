@@ -113,10 +113,11 @@ QDISTILL_INLINE T level_value(T level, bool negative, const UniformRule<T>& rule
   const T with_sign = negative ? -q : q;
   return rule.mean != 0 ? with_sign + rule.mean : with_sign;
 }
+/// Of a NaN: 0.
 template <class T>
 QDISTILL_INLINE std::uint16_t level_code(T level, bool negative, const UniformRule<T>& rule) {
   const auto sign_bit = static_cast<std::uint16_t>(rule.levels);
-  return static_cast<std::uint16_t>(static_cast<std::uint16_t>(level) | (negative ? sign_bit : 0));
+  return static_cast<std::uint16_t>((level > 0 ? static_cast<std::uint16_t>(level) : 0) | (negative ? sign_bit : 0));
 }
 
 /// The same as quantize_run, each element to the level below or above it at random.
