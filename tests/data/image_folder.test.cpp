@@ -129,7 +129,7 @@ TEST_CASE("image folders: what cannot be listed is named", "[data][images]") {
   dir.make_directory("empty");
   CHECK_THAT(message(dir.path()), Contains("/empty: no image in it that can be read"));
   fs::remove(dir.file("empty"));
-  CHECK(message(dir.path()) == "");
+  CHECK(message(dir.path()) == "no error");
 
   SECTION("a link back to a folder above, directly and through others") {
     fs::create_directory_symlink(dir.file("a"), dir.file("a/again"));
