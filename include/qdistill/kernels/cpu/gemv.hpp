@@ -33,27 +33,28 @@ QDISTILL_TARGET_AVX2 QDISTILL_INLINE void dot4_avx2(const float* const* row, Ind
   for (int q = 0; q < 4; ++q) acc = _mm256_fmadd_ps(v[q], _mm256_broadcast_ss(x + p + q), acc);
 }
 
-/// sums[i] = sum over k of a[i * stride + k] x[k] for i < rows <= 8 G; the other sums are not specified. Groups of
+/// sums[i] = sum over k of a[i * stride + k] x[k] for i < rows <= 8 Groups; the other sums are not specified. Groups of
 /// eight rows hide each other's latency.
-template <int G>
+template <int Groups>
 QDISTILL_TARGET_AVX2 void dot_rows_avx2(const float* a, Index stride, Index rows, Index k, const float* x,
                                         float* sums) noexcept {
-  const float* row[8 * G];
-  for (Index i = 0; i < 8 * G; ++i) row[i] = a + std::min(i, rows - 1) * stride;
-  __m256 acc[G];
+  const float* row[8 * Groups];
+  for (Index i = 0; i < 8 * Groups; ++i) row[i] = a + std::min(i, rows - 1) * stride;
+  __m256 acc[Groups];
   QDISTILL_UNROLL
-  for (int g = 0; g < G; ++g) acc[g] = _mm256_setzero_ps();
+  for (int g = 0; g < Groups; ++g) acc[g] = _mm256_setzero_ps();
   Index p = 0;
   for (; p + 4 <= k; p += 4) {
     QDISTILL_UNROLL
-    for (int g = 0; g < G; ++g) dot4_avx2(row + 8 * g, p, x, acc[g]);
+    for (int g = 0; g < Groups; ++g) dot4_avx2(row + 8 * g, p, x, acc[g]);
   }
   for (; p < k; ++p) {
     QDISTILL_UNROLL
-    for (int g = 0; g < G; ++g) acc[g] = _mm256_fmadd_ps(gather8(row + 8 * g, p), _mm256_broadcast_ss(x + p), acc[g]);
+    for (int g = 0; g < Groups; ++g)
+      acc[g] = _mm256_fmadd_ps(gather8(row + 8 * g, p), _mm256_broadcast_ss(x + p), acc[g]);
   }
   QDISTILL_UNROLL
-  for (int g = 0; g < G; ++g) _mm256_storeu_ps(sums + 8 * g, acc[g]);
+  for (int g = 0; g < Groups; ++g) _mm256_storeu_ps(sums + 8 * g, acc[g]);
 }
 
 /// sums[i] += sum over the P rows p of a[p * stride + i] x[p], one after the other, for i < n.
@@ -149,9 +150,9 @@ inline void gemv(bool trans_a, bool trans_b, Index M, Index N, Index K, const fl
   const bool far = size * K > shared_elements;
   parallel_for(size, ceil_div(share, 16) * 16, [&](Index begin, Index end) {
     const auto groups = [&](auto g) {
-      constexpr int G = decltype(g)::value;
-      multiply_vector<8 * G>(v, begin, end, [&](Index i, Index n, Index k0, Index k, float* sums) {
-        dot_rows_avx2<G>(v.matrix + i * v.stride + k0, v.stride, n, k, v.x + k0, sums);
+      constexpr int Groups = decltype(g)::value;
+      multiply_vector<8 * Groups>(v, begin, end, [&](Index i, Index n, Index k0, Index k, float* sums) {
+        dot_rows_avx2<Groups>(v.matrix + i * v.stride + k0, v.stride, n, k, v.x + k0, sums);
       });
     };
     if (far) groups(std::integral_constant<int, 1>{});
