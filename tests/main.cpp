@@ -56,5 +56,5 @@ int main(int argc, char** argv) {
   if (bad_arguments != 0) return bad_arguments;
   tag_by_folder();
   const int failed = session.run();
-  return failed != 0 ? failed : tests_that_leak;
+  return failed != 0 ? failed : tests_that_leak > 0 ? 1 : 0;
 }

@@ -84,7 +84,7 @@ std::vector<Entry> read_runs(const std::vector<std::string>& folders) {
       // The teacher of a seed stands in the run of every student.
       if (std::find(at->seeds.begin(), at->seeds.end(), seed) != at->seeds.end()) continue;
       at->seeds.push_back(seed);
-      at->accuracy.push_back(100 * row.accuracy), at->bytes.push_back(static_cast<double>(row.bytes_huffman));
+      at->accuracy.push_back(100 * row.accuracy), at->bytes.push_back(static_cast<double>(row.bytes_huffman()));
     }
   }
   return entries;

@@ -40,8 +40,6 @@ std::string network_names() {
 }
 
 Network network(const std::string& name, int activation_bits) {
-  check(activation_bits >= 0 && activation_bits <= 16, "cifar10", "got ", activation_bits,
-        " bits for activations, expected 1 to 16, or 0 for none");
   for (const auto& [known, listed] : first_paper()) {
     if (known != name) continue;
     models::PolinoSpec spec = listed;

@@ -238,14 +238,13 @@ Row Program::evaluated(Net& net, Row row) const {
   const std::string path = record_->path(row.file);
   row.bytes_plain = static_cast<Index>(io::to_packed(packed, {.huffman = false}).size());
   row.ledger = io::save_packed(path, packed, {.huffman = true});
-  row.bytes_huffman = row.ledger.total();
   PaperSize size;
   for (const auto& [name, encoding] : packed.tensors)
     if (name.find("running_") == std::string::npos) size.add(encoding);
   row.paper_mb = size.huffman_mb();
-  row.bits_per_weight = 8.0 * static_cast<double>(row.bytes_huffman) / static_cast<double>(net.parameter_count());
+  row.bits_per_weight = 8.0 * static_cast<double>(row.bytes_huffman()) / static_cast<double>(net.parameter_count());
   const Index teacher = rows_.empty() ? row.bytes_plain : rows_[0].bytes_plain;
-  row.ratio = static_cast<double>(teacher) / static_cast<double>(row.bytes_huffman);
+  row.ratio = static_cast<double>(teacher) / static_cast<double>(row.bytes_huffman());
   return row;
 }
 
@@ -266,7 +265,7 @@ void Program::describe_layers(Net& net, const Net* original, bool show, Row& row
 }
 
 void Program::add(Row row) {
-  progress_.message(text(row.name, ": ", train::fixed(100 * row.accuracy, 2), " %, ", row.bytes_huffman, " bytes"));
+  progress_.message(text(row.name, ": ", train::fixed(100 * row.accuracy, 2), " %, ", row.bytes_huffman(), " bytes"));
   rows_.push_back(std::move(row));
 }
 

@@ -8,23 +8,6 @@
 
 namespace cifar10 {
 
-namespace {
-
-struct LedgerItem {
-  const char* name;
-  Index Ledger::*bytes;
-};
-constexpr LedgerItem ledger_items[] = {{"codes", &Ledger::codes},
-                                       {"scales", &Ledger::scales},
-                                       {"tables", &Ledger::tables},
-                                       {"widths", &Ledger::widths},
-                                       {"Huffman table", &Ledger::huffman_table},
-                                       {"full precision", &Ledger::full_precision},
-                                       {"header", &Ledger::header},
-                                       {"padding", &Ledger::padding}};
-
-}  // namespace
-
 train::Json Row::json() const {
   train::Json bytes = train::Json::object();
   for (const LedgerItem& item : ledger_items) bytes[item.name] = ledger.*item.bytes;
@@ -33,7 +16,7 @@ train::Json Row::json() const {
           {"file", file},
           {"accuracy", accuracy},
           {"bytes_plain", bytes_plain},
-          {"bytes_huffman", bytes_huffman},
+          {"bytes_huffman", bytes_huffman()},
           {"ledger", bytes},
           {"bits_per_weight", bits_per_weight},
           {"ratio", ratio},
@@ -46,7 +29,7 @@ Row Row::from(const train::Json& json) {
   Row r;
   json.at("name").get_to(r.name), json.at("kind").get_to(r.kind), json.at("file").get_to(r.file);
   json.at("accuracy").get_to(r.accuracy), json.at("bytes_plain").get_to(r.bytes_plain);
-  json.at("bytes_huffman").get_to(r.bytes_huffman), json.at("bits_per_weight").get_to(r.bits_per_weight);
+  json.at("bits_per_weight").get_to(r.bits_per_weight);
   json.at("ratio").get_to(r.ratio), json.at("paper_mb").get_to(r.paper_mb), json.at("seconds").get_to(r.seconds);
   r.layers = json.value("layers", "");
   for (const LedgerItem& item : ledger_items) r.ledger.*item.bytes = json.at("ledger").at(item.name).get<Index>();
@@ -80,7 +63,7 @@ train::Table results_table(const std::vector<Row>& rows) {
   for (const Row& r : rows) {
     if (!kind.empty() && (r.kind == "full precision") != (kind == "full precision")) table.rule();
     kind = r.kind;
-    table.add({r.name, 100 * r.accuracy, r.bytes_plain, r.bytes_huffman, r.bits_per_weight, r.ratio, r.paper_mb,
+    table.add({r.name, 100 * r.accuracy, r.bytes_plain, r.bytes_huffman(), r.bits_per_weight, r.ratio, r.paper_mb,
                r.seconds > 0 ? train::Cell(r.seconds) : train::Cell()});
   }
   return table;
@@ -111,7 +94,7 @@ std::string report_html(const Settings& s, const std::vector<Row>& rows, const C
   scatter.y = {.label = "test accuracy (%)"};
   for (const Row& r : rows)
     scatter.points.push_back(
-        {.label = r.name, .x = static_cast<double>(r.bytes_huffman), .y = 100 * r.accuracy, .group = r.kind});
+        {.label = r.name, .x = static_cast<double>(r.bytes_huffman()), .y = 100 * r.accuracy, .group = r.kind});
   report.figure(train::scatter_chart(scatter));
 
   report.heading("Where the bytes go")

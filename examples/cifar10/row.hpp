@@ -17,7 +17,7 @@ struct Row {
   std::string kind = {};  ///< "full precision", "PM, bucket 256", or a method's label
   std::string file = {};  ///< packed file in the run's folder
   double accuracy = 0;    ///< on the test set
-  Index bytes_plain = 0, bytes_huffman = 0;
+  Index bytes_plain = 0;
   Ledger ledger = {};          ///< of the Huffman-coded file
   double bits_per_weight = 0;  ///< of the Huffman-coded file
   double ratio = 0;            ///< teacher's plain bytes / Huffman bytes
@@ -25,6 +25,7 @@ struct Row {
   double seconds = 0;          ///< of training
   std::string layers = {};     ///< SVG: bits of each tensor, where the method chose them
 
+  Index bytes_huffman() const { return ledger.total(); }
   train::Json json() const;
   static Row from(const train::Json& json);
 };

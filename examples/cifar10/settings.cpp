@@ -44,7 +44,7 @@ Settings preset(const std::string& name, bool real_data) {
     s.methods = {"pm", "labels", "qd"};
   } else if (name == "authors") {
     s.about = "the published code: T = 2, weight 0.7, KL averaged over batch and classes, schedule on the test set";
-    s.batch = 25, s.cosine = false, s.test_schedule = true, s.published_code = true;
+    s.batch = 25, s.cosine = false, s.test_schedule = true;
     s.teacher_budget = s.label_budget = s.student_budget = s.quantized_budget = {200, 0.001};
     s.loss = {.temperature = 2, .teacher_weight = 0.7, .reduction = DistillationReduction::batch_times_classes};
     s.methods = {"pm", "labels", "qd"};
@@ -56,7 +56,7 @@ Settings preset(const std::string& name, bool real_data) {
 }
 
 bool Settings::as_published(const std::string& network) const {
-  return published_code && (network == "deeper-student" || network.rfind("wrn-", 0) == 0);
+  return preset == "authors" && (network == "deeper-student" || network.rfind("wrn-", 0) == 0);
 }
 
 train::Json Settings::json() const {
@@ -89,7 +89,6 @@ train::Json Settings::json() const {
           {"augment", augment},
           {"cache_teacher", cache_teacher},
           {"start_from_trained", start_from_trained},
-          {"published_code", published_code},
           {"methods", methods},
           {"bits", bits},
           {"lambda", lambda}};

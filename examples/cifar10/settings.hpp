@@ -38,16 +38,14 @@ struct Settings {
   bool cache_teacher = false;
   bool start_from_trained =
       false;  ///< quantized training starts at the student trained the same way, else from scratch
-  /// As the published code where the paper's text differs: see as_published.
-  bool published_code = false;
   std::vector<std::string> methods = {"pm", "qd"};  ///< names of methods.hpp
   std::vector<int> bits = {2, 4, 8};
   double lambda = 1;  ///< DiffQ's weight of a MB of the model's size in the loss
   std::uint64_t seed = 1;
   std::string data;  ///< folder of CIFAR-10 in its binary layout; "": generated digits
 
-  /// True for the deeper student and wide ResNets where `published_code`: the code keeps their dropout in distillation
-  /// and does not quantize their first and last parameter tensor.
+  /// True for the deeper student and wide ResNets in the preset `authors`: the published code keeps their dropout in
+  /// distillation and does not quantize their first and last parameter tensor.
   bool as_published(const std::string& network) const;
   train::Json json() const;
 };

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <set>
 
-#include "qdistill/kernels/cpu/conv_algorithm.hpp"
+#include "conv_mode.hpp"
 
 namespace qdistill_test {
 
@@ -19,16 +19,6 @@ const std::set<std::string>& topics_to_come() {
   static const std::set<std::string> topics = {"attention", "bleu", "conv_transpose2d", "lstm", "model_seq2seq"};
   return topics;
 }
-
-/// While it lives, convolutions are direct sums: Winograd's rounding has its own test, in
-/// tests/kernels/conv_winograd.test.cpp.
-struct ExactConvolutions {
-  const ConvMode before = conv_mode();
-  ExactConvolutions() { set_conv_mode(ConvMode::exact); }
-  ExactConvolutions(const ExactConvolutions&) = delete;
-  ExactConvolutions& operator=(const ExactConvolutions&) = delete;
-  ~ExactConvolutions() { set_conv_mode(before); }
-};
 
 void print_row(const std::string& topic, int passed, int failed, int uncovered, const std::string& which) {
   std::printf("golden %-26s %4d passed %4d failed %4d not yet covered%s%s\n", topic.c_str(), passed, failed, uncovered,
@@ -65,7 +55,7 @@ TEST_CASE("golden cases", "[golden]") {
     if (entry.path().extension() == ".json") topics.push_back(entry.path());
   std::sort(topics.begin(), topics.end());
   REQUIRE(!topics.empty());
-  const ExactConvolutions exact;
+  const WithConvMode exact(ConvMode::exact);  // Winograd's rounding has its own test, kernels/conv_winograd.test.cpp
   int total_passed = 0;
   for (const auto& path : topics) {
     std::ifstream in(path);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "conv_mode.hpp"
 #include "numbers.hpp"
 #include "qdistill/kernels/cpu/conv.hpp"
 #include "qdistill/kernels/cpu/conv_data.hpp"
@@ -37,12 +38,10 @@ struct Results {
 
 Results run(const Conv2dShape& s, const Data& d, ConvMode mode, Write write = Write::set) {
   Results r{d.dy, d.x, d.w, d.bias};
-  const ConvMode before = conv_mode();
-  set_conv_mode(mode);
+  const WithConvMode with(mode);
   kernels::conv2d_forward(Cpu{}, s, d.x.data(), d.w.data(), d.bias.data(), r.y.data(), false);
   kernels::conv2d_backward_data(Cpu{}, s, d.dy.data(), d.w.data(), r.dx.data(), write);
   kernels::conv2d_backward_weights(Cpu{}, s, d.x.data(), d.dy.data(), r.dw.data(), r.dbias.data(), write);
-  set_conv_mode(before);
   return r;
 }
 
@@ -188,9 +187,8 @@ TEST_CASE("the algorithm is chosen by shape and mode", "[kernels]") {
   CHECK(kernels::conv_algorithm<float>(s, kernels::ConvPass::weights) == ConvAlgorithm::winograd);
   CHECK(kernels::conv_algorithm<float>(few, kernels::ConvPass::weights) == ConvAlgorithm::direct);
   CHECK(kernels::conv_algorithm<float>(few, kernels::ConvPass::data) == ConvAlgorithm::winograd);
-  set_conv_mode(ConvMode::exact);
+  const WithConvMode exact(ConvMode::exact);
   CHECK(kernels::conv_algorithm<float>(s) == ConvAlgorithm::direct);
-  set_conv_mode(ConvMode::fast);
 }
 
 }  // namespace qdistill_test

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "conv_mode.hpp"
 #include "numbers.hpp"
 #include "qdistill/kernels/cpu/conv.hpp"
 #include "qdistill/kernels/cpu/gemm.hpp"
@@ -85,9 +86,8 @@ TEST_CASE("weights are prepared once for batches and images of any size and both
       s.N = images, s.H = side;
       check_equal(s, w, true);
     }
-  set_conv_mode(ConvMode::exact);
+  const qdistill_test::WithConvMode exact(ConvMode::exact);
   check_equal(s, w, true);
-  set_conv_mode(ConvMode::fast);
 }
 
 TEST_CASE("gemm_packed has the bits of gemm", "[kernels][gemm]") {

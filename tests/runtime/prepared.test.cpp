@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <thread>
 
+#include "conv_mode.hpp"
 #include "qdistill/nn/activation.hpp"
 #include "qdistill/nn/batch_norm.hpp"
 #include "qdistill/nn/conv.hpp"
@@ -45,14 +46,13 @@ TEST_CASE("runtime: prepared weights give training's bits for any batch, mode an
   for (const Index n : {1, 2, 9, 1, 33})
     for (const ConvMode mode : {ConvMode::fast, ConvMode::exact}) {
       const Tensor<float> x = Tensor<float>::normal({n, 3, 16, 16}, {5, static_cast<std::uint64_t>(n)});
-      set_conv_mode(mode);
+      const qdistill_test::WithConvMode with(mode);
       set_num_threads(1);
       const Tensor<float> expected = eval_forward(net, x);
       CHECK(same_bits(model.run(x), expected));
       set_num_threads(4);
       CHECK(same_bits(copy.run(x), expected));
     }
-  set_conv_mode(ConvMode::fast);
   set_num_threads(threads);
 }
 

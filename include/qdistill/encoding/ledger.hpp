@@ -24,6 +24,20 @@ struct Ledger {
   bool operator==(const Ledger&) const = default;
 };
 
+/// The items by name, in the order in which they are shown.
+struct LedgerItem {
+  const char* name;
+  Index Ledger::*bytes;
+};
+inline constexpr LedgerItem ledger_items[] = {{"codes", &Ledger::codes},
+                                              {"scales", &Ledger::scales},
+                                              {"tables", &Ledger::tables},
+                                              {"widths", &Ledger::widths},
+                                              {"huffman table", &Ledger::huffman_table},
+                                              {"full precision", &Ledger::full_precision},
+                                              {"header", &Ledger::header},
+                                              {"padding", &Ledger::padding}};
+
 /// One line per item that is not zero, and the total.
 inline std::string to_string(const Ledger& ledger) {
   std::string out;
@@ -33,17 +47,8 @@ inline std::string to_string(const Ledger& ledger) {
     label.resize(16, ' ');
     out += label + std::string(number.size() < 12 ? 12 - number.size() : 1, ' ') + number + " bytes\n";
   };
-  const auto item = [&](const char* label, Index bytes) {
-    if (bytes != 0) line(label, bytes);
-  };
-  item("codes", ledger.codes);
-  item("scales", ledger.scales);
-  item("tables", ledger.tables);
-  item("widths", ledger.widths);
-  item("huffman table", ledger.huffman_table);
-  item("full precision", ledger.full_precision);
-  item("header", ledger.header);
-  item("padding", ledger.padding);
+  for (const LedgerItem& item : ledger_items)
+    if (ledger.*item.bytes != 0) line(item.name, ledger.*item.bytes);
   line("total", ledger.total());
   return out;
 }

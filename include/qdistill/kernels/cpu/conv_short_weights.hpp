@@ -63,28 +63,19 @@ QDISTILL_INLINE void dot_tile(const DotRows& in, const float* dy, const Index* o
   for (Index h = in.begin; h < in.end; ++h) {
     const float* const line = in.image + h * in.down;
     const float* const d = dy + h * width;
-    for (Index w = 0; w < whole; w += lanes) {
+    const auto add = [&](Index w, auto overlaps) QDISTILL_ISA_BODY {
       V x0, x1, x2;
       load_lanes(line + o0 + w, x0), load_lanes(line + o1 + w, x1), load_lanes(line + o2 + w, x2);
       QDISTILL_UNROLL
       for (int a = 0; a < A; ++a) {
         V v;
         load_lanes(d + a * plane + w, v);
+        if constexpr (overlaps()) v = lane < counted ? V{} : v;
         sum[B * a] += v * x0, sum[B * a + 1] += v * x1, sum[B * a + 2] += v * x2;
       }
-    }
-    if (whole < width) {
-      const Index w = width - lanes;
-      V x0, x1, x2;
-      load_lanes(line + o0 + w, x0), load_lanes(line + o1 + w, x1), load_lanes(line + o2 + w, x2);
-      QDISTILL_UNROLL
-      for (int a = 0; a < A; ++a) {
-        V v;
-        load_lanes(d + a * plane + w, v);
-        v = lane < counted ? V{} : v;
-        sum[B * a] += v * x0, sum[B * a + 1] += v * x1, sum[B * a + 2] += v * x2;
-      }
-    }
+    };
+    for (Index w = 0; w < whole; w += lanes) add(w, std::false_type());
+    if (whole < width) add(width - lanes, std::true_type());
   }
   float total[sums];
   QDISTILL_UNROLL
